@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, clock, backoff, supervision, logging, packaged files."""
