@@ -1,0 +1,42 @@
+"""Every label, annotation, taint, condition, resource and reason name. They are written nowhere else.
+
+The names under ``fhp`` are FITA's public forms; existing manifests depend on them.
+"""
+
+from __future__ import annotations
+
+# Taint and labels of a far-edge node
+TAINT_KEY = "fita.fhp.pt/type"
+TAINT_VALUE = "far-edge"
+LABEL_CAPABILITY_PREFIX = "extra.resources.fhp/"
+LABEL_RUNTIME_EMBSERVE = LABEL_CAPABILITY_PREFIX + "embserve"
+LABEL_EXCLUDE_LOAD_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
+LABEL_HOSTNAME = "kubernetes.io/hostname"
+LABEL_OS = "kubernetes.io/os"
+LABEL_ARCH = "kubernetes.io/arch"
+LABEL_GATEWAY = "fita.fhp.pt/gateway"
+
+# Annotations of nodes and pods
+ANNOTATION_ADDRESS = "embserve.fhp.pt/address"
+ANNOTATION_RUNTIME = "embserve.fhp.pt/runtime"
+ANNOTATION_NODE_ID = "embserve.fhp.pt/nodeId"
+ANNOTATION_SERVICE_METADATA = "embserve.fhp.pt/serviceMetadata"
+ANNOTATION_API_VERSION = "fita.fhp.pt/api-version"
+ANNOTATION_LIFETIME = "fita.fhp.pt/lifetime-seconds"
+RUNTIME_EMBSERVE = "embserve"
+
+# Taints and conditions of Kubernetes
+TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
+TAINT_NOT_READY = "node.kubernetes.io/not-ready"
+CONDITION_READY = "Ready"
+CONDITION_ASLEEP = "Asleep"
+
+# Namespaces
+NAMESPACE_NODE_LEASE = "kube-node-lease"
+NAMESPACE_SYSTEM = "fita-system"
+
+# FITA's own API group
+GROUP = "fita.fhp.pt"
+GROUP_VERSION = "v1alpha1"
+
+FIELD_MANAGER = "fita-gateway"
