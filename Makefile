@@ -1,13 +1,62 @@
 # Everything a user or CI types. `make demo` and `make test` set up a fresh machine by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+# Debian packages with foreign programs that the tests talk to, and the commands they bring.
+TEST_PACKAGES := libcoap3-bin docker-registry skopeo mosquitto
+TEST_COMMANDS := coap-client-notls docker-registry skopeo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check fuzz bench models lock clean
 
 help:
-	@echo "make demo    set up, start a local Kubernetes and two devices, show the main job"
-	@echo "make test    set up and run every test"
-	@echo "make check   format, lint, types, layers, sizes, go vet"
-	@echo "make bench   run the benchmarks"
+	@echo "make demo     set up, start a local Kubernetes and two devices, show the main job"
+	@echo "make test     set up and run every test"
+	@echo "make check    format, lint, types, layers, sizes, go vet"
+	@echo "make bench    run the benchmarks"
+	@echo "make fuzz     feed millions of damaged inputs to the readers"
+	@echo "make models   train the project's own models again"
+	@echo "make lock     pin the newest versions of all dependencies"
+
+# A Python without the venv module (Debian splits it off) is completed when that is possible.
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit("FITA needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "Python's venv module is missing: install the package python3-venv" >&2; exit 1; fi; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.run: .venv/.created requirements/run.lock pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: .venv/.run
+	$(BIN)/fita demo temperature
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.sizes
+	$(BIN)/python -m tools.govet
+
+test: .venv/.dev
+	@missing=""; for command in $(TEST_COMMANDS); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); \
+	  else echo "The tests need$$missing: install the packages $(TEST_PACKAGES)" >&2; exit 1; fi; fi
+	$(BIN)/pytest
+
+lock: .venv/.dev
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra device pyproject.toml -o requirements/run.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -c requirements/run.lock -o requirements/dev.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

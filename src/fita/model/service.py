@@ -42,7 +42,7 @@ class Dependencies(msgspec.Struct, frozen=True):
     sdk_api: int = SERVICE_API_VERSION
 
 
-class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is and needs, without its code.
 
     `memory_bytes` is the heap quota the service asks for (0: the runtime's default);
