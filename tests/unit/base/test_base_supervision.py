@@ -9,10 +9,9 @@ import structlog
 from fita.base.backoff import Backoff
 from fita.base.supervision import supervise
 
-pytestmark = pytest.mark.looptime
 
-
-async def test_a_failing_part_is_started_again_with_growing_delays(looptime: object) -> None:
+@pytest.mark.looptime
+async def test_a_failing_part_is_started_again_with_growing_delays() -> None:
     starts: list[float] = []
     loop = asyncio.get_running_loop()
 
@@ -33,7 +32,8 @@ async def test_a_failing_part_is_started_again_with_growing_delays(looptime: obj
     assert {entry["event"] for entry in logs} == {"part failed", "part returned"}
 
 
-async def test_a_long_run_starts_the_backoff_anew(looptime: object) -> None:
+@pytest.mark.looptime
+async def test_a_long_run_starts_the_backoff_anew() -> None:
     starts: list[float] = []
     loop = asyncio.get_running_loop()
 
