@@ -1,0 +1,32 @@
+"""Errors of the split-inference core.
+
+FitaError
+└── TinymlError
+    └── ModelError                   a model file cannot be used
+        ├── ModelFormatError         it is no TensorFlow Lite file, damaged, or contradicts itself
+        └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
+"""
+
+from __future__ import annotations
+
+from fita.base.errors import FitaError
+
+
+class TinymlError(FitaError):
+    """Anything that the split-inference core refuses."""
+
+
+class ModelError(TinymlError):
+    """A model file cannot be used."""
+
+
+class ModelFormatError(ModelError):
+    """The file is no TensorFlow Lite model, is damaged, or contradicts itself."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model asks for something FITA does not run. `place` names the operator or tensor."""
+
+    def __init__(self, message: str, *, place: str = "", hint: str = "") -> None:
+        super().__init__(f"{place}: {message}" if place else message, hint=hint)
+        self.place = place
