@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NewType
 
 import msgspec
@@ -23,7 +24,8 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
     `address` is ``host:port`` of the device as the gateway reaches it. `capabilities` are the names of
     sensors and actuators (object 15, group 0). `memory_bytes` is the device's whole RAM for programs,
     `service_memory_bytes` what is left of it for services after the runtime's own need;
-    `storage_bytes` is the flash that services may fill.
+    `storage_bytes` is the flash that services may fill. `registered_at` is the gateway's wall time at which
+    the present registration came in.
     """
 
     endpoint: Endpoint
@@ -44,6 +46,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
     battery_percent: int | None = None
     queue_mode: bool = False
     lifetime_s: int = 86400
+    registered_at: datetime | None = None
 
 
 class DeviceStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ ANNOTATION_RUNTIME = "embserve.fhp.pt/runtime"
 ANNOTATION_NODE_ID = "embserve.fhp.pt/nodeId"
 ANNOTATION_SERVICE_METADATA = "embserve.fhp.pt/serviceMetadata"
 ANNOTATION_API_VERSION = "fita.fhp.pt/api-version"
+ANNOTATION_REGISTERED_AT = "fita.fhp.pt/registered-at"
 ANNOTATION_LIFETIME = "fita.fhp.pt/lifetime-seconds"
 RUNTIME_EMBSERVE = "embserve"
 

@@ -1,0 +1,76 @@
+"""Looks at a running gateway from outside, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from fita.app.state import GatewayState, read_state
+from fita.base.errors import FitaError
+
+POLL_S = 0.05
+PROBE_DEADLINE_S = 5.0
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What `fita status` shows. `reason` says why it is not healthy."""
+
+    healthy: bool
+    reason: str = ""
+    gateway: GatewayState | None = None
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Name and text of each line for people."""
+        if self.gateway is None:
+            return [("gateway", self.reason)]
+        host, port = self.gateway.coap_address
+        enrolment = "open" if self.gateway.open_enrolment else "by `fita device enroll`"
+        rows = [
+            ("gateway", f"{self.reason or 'ready'} (process {self.gateway.pid}, {self.gateway.gateway_name})"),
+            ("devices", f"coap://{host}:{port}, enrolment {enrolment}"),
+            ("http", self.gateway.http_url),
+        ]
+        if self.gateway.kubernetes_version:
+            rows.append(("kubernetes", self.gateway.kubernetes_version))
+        if self.gateway.kubeconfig:
+            rows.append(("kubeconfig", self.gateway.kubeconfig))
+        return rows
+
+
+async def read_status(data_dir: Path) -> Status:
+    """Ask the gateway of `data_dir` whether it is ready."""
+    state = read_state(data_dir)
+    if state is None:
+        return Status(healthy=False, reason=f"not running with the data folder {data_dir}; start it with `fita up`")
+    timeout = aiohttp.ClientTimeout(total=PROBE_DEADLINE_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.get(f"{state.http_url}/readyz") as response:
+                text = await response.text()
+                reason = "" if response.status == 200 else text
+    except (aiohttp.ClientError, TimeoutError) as error:
+        reason = f"does not answer: {error or type(error).__name__}"
+    return Status(healthy=not reason, reason=reason, gateway=state)
+
+
+async def stop(data_dir: Path, *, timeout_s: float) -> str:
+    """Ask the gateway to end and wait until it has; what was stopped, empty when nothing ran."""
+    state = read_state(data_dir)
+    if state is None:
+        return ""
+    os.kill(state.pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while read_state(data_dir) is not None:
+                await asyncio.sleep(POLL_S)
+    except TimeoutError as error:
+        raise FitaError(
+            f"process {state.pid} did not end within {timeout_s:g} s",
+            hint=f"look at {data_dir / 'gateway.log'}, then end it with `kill -9 {state.pid}`",
+        ) from error
+    return f"gateway {state.gateway_name} (process {state.pid})"
