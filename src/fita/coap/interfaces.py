@@ -1,8 +1,9 @@
 """What this package promises to the layers above, and what it asks of a transport. No behaviour but defaults.
 
 Above stands whoever serves requests (`RequestHandler`) and sends them (`request` and `observe` of
-`fita.coap.endpoint.CoapEndpoint`). They see requests and responses only: message ids, tokens, retransmission, deduplication, and blocks
-stay below. Below stands a `Transport` that carries datagrams and may lose, double and reorder them.
+`fita.coap.endpoint.CoapEndpoint`). They see requests and responses only: message ids, tokens, retransmission,
+deduplication and blocks stay below. Below stands a `Transport` that carries datagrams and may lose, double and
+reorder them.
 
 Not offered: multicast, proxying, serving observations (the gateway observes devices, devices do not observe it),
 non-confirmable requests.
