@@ -1,0 +1,89 @@
+"""Installed services in flash: `s<instance><a|b>.mpy` with the code and `s<instance>.json` with what is known.
+
+Whatever moment the power goes, a service is there as before or as after: code goes to a file that nothing
+names yet, and renaming the `.json` over the old one is the moment of change. Opening the store removes what
+was left unnamed. Needs a file system whose rename replaces (littlefs, any Unix one).
+"""
+
+import json
+import os
+from binascii import hexlify
+from hashlib import sha256
+
+from micropython import const
+
+_CHUNK = const(512)
+_TEMPORARY = "new.tmp"
+
+
+class Store:
+    """The folder `folder` with room for `capacity` bytes."""
+
+    def __init__(self, folder, capacity):
+        self.folder = folder
+        self.capacity = capacity
+        try:
+            os.mkdir(folder)
+        except OSError:
+            if not os.stat(folder)[0] & 0x4000:
+                raise
+        self._clean()
+
+    def _clean(self):
+        kept = set()
+        for name in os.listdir(self.folder):
+            if name.endswith(".json"):
+                kept.add(name)
+                kept.add(self.load(int(name[1:-5]))["code"])
+        for name in os.listdir(self.folder):
+            if name not in kept:
+                os.remove(self.path(name))
+
+    def path(self, name):
+        return self.folder + "/" + name
+
+    def instances(self):
+        """The ids of the installed services, in order."""
+        return sorted([int(name[1:-5]) for name in os.listdir(self.folder) if name.endswith(".json")])
+
+    def load(self, instance):
+        with open(self.path("s%d.json" % instance)) as file:
+            return json.load(file)
+
+    def save(self, instance, record):
+        """Make `record` what is known of the service; its ``code`` file must be complete."""
+        temporary = self.path(_TEMPORARY)
+        with open(temporary, "w") as file:
+            json.dump(record, file)
+        os.rename(temporary, self.path("s%d.json" % instance))
+
+    def remove(self, instance):
+        """Remove a service; removing its `.json` is the moment of change."""
+        code = self.load(instance)["code"]
+        os.remove(self.path("s%d.json" % instance))
+        self.discard(code)
+
+    def discard(self, name):
+        """Remove a file if it is there."""
+        try:
+            os.remove(self.path(name))
+        except OSError:
+            pass
+
+    def free(self):
+        """Bytes that services may still fill."""
+        used = 0
+        for name in os.listdir(self.folder):
+            used += os.stat(self.path(name))[6]
+        return max(self.capacity - used, 0)
+
+    def digest(self, name):
+        """The SHA-256 of a file in hex."""
+        total = sha256()
+        buffer = bytearray(_CHUNK)
+        with open(self.path(name), "rb") as file:
+            while True:
+                count = file.readinto(buffer)
+                if not count:
+                    return str(hexlify(total.digest()), "ascii")
+                total.update(memoryview(buffer)[:count])
