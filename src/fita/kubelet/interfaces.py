@@ -1,0 +1,63 @@
+"""What the kubelet asks of a device protocol, and what it wants to hear from one. No behaviour.
+
+`fita.lwm2m` satisfies `DeviceRuntime`; `fita.app` joins the two. Nothing here blocks longer than its caller's
+deadline, and everything that reaches a device may fail with `DeployError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from fita.model.device import DeviceProfile, DeviceStats, Endpoint
+from fita.model.runtime import ServiceDeployment, ServiceStatus
+
+
+class DeviceListener(Protocol):
+    """Hears of devices in the receive loop: the calls must be quick and must not raise."""
+
+    def device_joined(self, profile: DeviceProfile) -> None:
+        """The device has registered (again) and has been read. Also called when its profile has changed."""
+        ...
+
+    def device_lost(self, endpoint: Endpoint, reason: str) -> None:
+        """The device's registration ended: it expired or the device said goodbye. `reason` is for people."""
+        ...
+
+    def service_changed(self, endpoint: Endpoint, status: ServiceStatus | None) -> None:
+        """A service's status as observed; None: look at `DeviceRuntime.services` again."""
+        ...
+
+
+class DeviceRuntime(Protocol):
+    """The devices of this gateway and the services on them, in words of no protocol."""
+
+    def devices(self) -> Mapping[Endpoint, DeviceProfile]:
+        """Every device whose registration is alive."""
+        ...
+
+    def services(self, endpoint: Endpoint) -> Mapping[int, ServiceStatus]:
+        """The last known services of a device by instance; empty for an unknown device. Asks nobody."""
+        ...
+
+    async def read_services(self, endpoint: Endpoint) -> list[ServiceStatus]:
+        """Ask the device what is on it, those that nobody here installed included. Raises `DeployError`."""
+        ...
+
+    async def deploy(self, endpoint: Endpoint, deployment: ServiceDeployment) -> ServiceStatus:
+        """Install and start a service and return its status as read back from the device.
+
+        A service of the same workload with another digest is replaced: the old one is kept until the new one
+        runs, where the device has room for both. One that is there already with the same digest is only started.
+        Returns once the phase is `running`, or raises `DeployError`; then nothing of the new service stays behind.
+        """
+        ...
+
+    async def remove(self, endpoint: Endpoint, instance: int) -> None:
+        """Stop and delete a service. Done when it is gone; no error when it was gone. Raises `DeployError`."""
+        ...
+
+    async def stats(self, endpoint: Endpoint) -> DeviceStats:
+        """What the device uses now. Raises `DeployError`."""
+        ...
+
