@@ -1,4 +1,4 @@
-"""What the kubelet asks of a device protocol, and what it wants to hear from one. No behaviour.
+"""What the kubelet asks of a device protocol. No behaviour.
 
 `fita.lwm2m` satisfies `DeviceRuntime`; `fita.app` joins the two. Nothing here blocks longer than its caller's
 deadline, and everything that reaches a device may fail with `DeployError`.
@@ -11,22 +11,6 @@ from typing import Protocol
 
 from fita.model.device import DeviceProfile, DeviceStats, Endpoint
 from fita.model.runtime import ServiceDeployment, ServiceStatus
-
-
-class DeviceListener(Protocol):
-    """Hears of devices in the receive loop: the calls must be quick and must not raise."""
-
-    def device_joined(self, profile: DeviceProfile) -> None:
-        """The device has registered (again) and has been read. Also called when its profile has changed."""
-        ...
-
-    def device_lost(self, endpoint: Endpoint, reason: str) -> None:
-        """The device's registration ended: it expired or the device said goodbye. `reason` is for people."""
-        ...
-
-    def service_changed(self, endpoint: Endpoint, status: ServiceStatus | None) -> None:
-        """A service's status as observed; None: look at `DeviceRuntime.services` again."""
-        ...
 
 
 class DeviceRuntime(Protocol):
