@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -94,10 +94,10 @@ class OutputStore:
         entries = sorted(self._latest.values(), key=lambda entry: entry[1])
         return [self._describe(value, sequence) for value, sequence in entries]
 
-    def forget(self, *, endpoint: Endpoint | None = None, workload: WorkloadId | None = None) -> None:
-        """Drop the values of a device, of a workload, or of a workload on one device."""
+    def retain(self, endpoint: Endpoint, workloads: Collection[WorkloadId] = ()) -> None:
+        """Drop the values of a device's workloads, all but those of `workloads`."""
         for key in list(self._latest):
-            if endpoint in (None, key[0]) and workload in (None, key[1]):
+            if key[0] == endpoint and key[1] not in workloads:
                 del self._latest[key]
 
     @contextmanager

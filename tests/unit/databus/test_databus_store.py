@@ -10,7 +10,9 @@ from fita.model.runtime import OutputValue, WorkloadId
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
-def value_of(number: float, *, endpoint: str = "lamp1", workload: str = "uid-1/main", key: str = "t") -> OutputValue:
+def value_of(
+    number: float, *, endpoint: str = "lamp1", workload: str = "uid-1/main", key: str = "t"
+) -> OutputValue:
     return OutputValue(
         endpoint=Endpoint(endpoint),
         workload=WorkloadId(workload),
@@ -46,15 +48,15 @@ def test_a_service_of_no_pod_keeps_its_values_without_a_name() -> None:
     assert store.latest()[0].pod == ""
 
 
-def test_forgets_by_device_and_by_workload() -> None:
+def test_keeps_of_a_device_only_the_workloads_that_are_still_there() -> None:
     store = store_of()
     store.update(value_of(1, endpoint="a", workload="w1"))
     store.update(value_of(2, endpoint="a", workload="w2"))
     store.update(value_of(3, endpoint="b", workload="w2"))
 
-    store.forget(endpoint=Endpoint("a"), workload=WorkloadId("w2"))
+    store.retain(Endpoint("a"), {WorkloadId("w1")})
     assert [output.value for output in store.latest()] == [1, 3]
-    store.forget(endpoint=Endpoint("a"))
+    store.retain(Endpoint("a"))
     assert [output.value for output in store.latest()] == [3]
 
 
