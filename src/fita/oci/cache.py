@@ -67,7 +67,7 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class ArtifactCache:
-    """Content by digest and, for each reference, the digest it had. All methods block; none raises for the disk."""
+    """Content by digest and the digest that each reference had. All methods block; none raises for the disk."""
 
     def __init__(self, root: Path, *, limit_bytes: int) -> None:
         self._root = root

@@ -1,6 +1,6 @@
 """What any place that holds artifacts can do, and how a service is put together from it.
 
-A source answers by name (`resolve`) and by descriptor (`fetch`). What it returns has the digest that was asked for.
+A source answers by name (`resolve`) and by descriptor (`fetch`). What it returns has the digest asked for.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ _ARCHITECTURES = (
 )  # fmt: skip
 NATIVE_ARCHITECTURES = _ARCHITECTURES[1:]
 """What ``mpy-cross -march`` knows."""
+BYTECODE_VARIANT = "v6"
+"""The version of the bytecode that services are built in."""
 
 _HEADER_BYTES = 4
 _ARCHITECTURE_MASK = 0x0F

@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from fita.oci.registry.credential import Credentials
 from fita.oci.errors import IntegrityError, RegistryUnavailableError, UnauthorizedError
+from fita.oci.registry.credential import Credentials
 
 _MAX_TOKEN_ANSWER_BYTES = 256 * 1024
 _CHALLENGE = re.compile(r"(\w+)(?:\s+(.*))?", re.DOTALL)

@@ -1,7 +1,7 @@
 """The distribution API of a registry: read and write manifests and blobs, with distrust.
 
-Every answer has a size limit and a digest that is checked. Redirects are followed for reading only, never from https
-to http, and never carry credentials to another host. Cookies are ignored, nothing is decompressed.
+Every answer has a size limit and a digest that is checked. Redirects are followed for reading only, never from
+https to http, and never carry credentials to another host. Cookies are ignored, nothing is decompressed.
 
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
