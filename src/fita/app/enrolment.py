@@ -1,7 +1,7 @@
-"""Who may join: the `Device` custom resources of the cluster, and what is known of each device written back to them.
+"""Who may join: the `Device` custom resources of the cluster, and what is known of each device written back to it.
 
-With open enrolment every endpoint may join; a `Device` that says ``enabled: false`` keeps its endpoint out all the same.
-Keys and credentials are not looked at here.
+With open enrolment every endpoint may join; a `Device` that says ``enabled: false`` keeps its endpoint out all the
+same. Keys and credentials are not looked at here.
 """
 
 from __future__ import annotations

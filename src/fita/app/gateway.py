@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry
 
 from fita.app.enrolment import Enrolment
 from fita.app.settings import GatewaySettings

@@ -55,3 +55,14 @@ class OutputClient:
             f"cannot read outputs from {self._url}: {error or type(error).__name__}",
             hint="is the gateway running? see `fita status`",
         )
+
+
+async def fetch_metrics(url: str) -> str:
+    """The Prometheus metrics of the gateway at `url`, as text. Raises `FitaError`."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
+            async with session.get(f"{url}/metrics") as response:
+                return await response.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise FitaError(f"cannot read metrics from {url}: {error or type(error).__name__}") from error

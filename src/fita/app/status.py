@@ -46,7 +46,8 @@ async def read_status(data_dir: Path) -> Status:
     """Ask the gateway of `data_dir` whether it is ready."""
     state = read_state(data_dir)
     if state is None:
-        return Status(healthy=False, reason=f"not running with the data folder {data_dir}; start it with `fita up`")
+        reason = f"not running with the data folder {data_dir}; start it with `fita up`"
+        return Status(healthy=False, reason=reason)
     timeout = aiohttp.ClientTimeout(total=PROBE_DEADLINE_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:

@@ -16,11 +16,17 @@ def announce(state: GatewayState) -> None:
     if state.kubernetes_version:
         console.print(f"Kubernetes {state.kubernetes_version}   KUBECONFIG={state.kubeconfig}", markup=False)
     host, port = state.coap_address
-    console.print(f"Devices         coap://{host}:{port}   node names start with {state.gateway_name}-", markup=False)
-    console.print(f"Outputs         {state.http_url}/api/v1/outputs   metrics: {state.http_url}/metrics", markup=False)
+    console.print(
+        f"Devices         coap://{host}:{port}   node names start with {state.gateway_name}-", markup=False
+    )
+    console.print(
+        f"Outputs         {state.http_url}/api/v1/outputs   metrics: {state.http_url}/metrics", markup=False
+    )
     if state.open_enrolment:
         console.print("Enrolment       open: every device that registers becomes a node", style="yellow")
     else:
         console.print("Enrolment       by `fita device enroll ENDPOINT`", markup=False)
     if state.kubectl:
-        console.print("Next            fita kubectl get nodes      (or your own kubectl with that KUBECONFIG)", markup=False)
+        console.print(
+            "Next            fita kubectl get nodes      (or your own kubectl with that KUBECONFIG)", markup=False
+        )

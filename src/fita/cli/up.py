@@ -22,7 +22,9 @@ def up(
     data_dir: DataDirOption = None,
     kubeconfig: KubeconfigOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.")] = False,
-    api_port: Annotated[int, typer.Option("--api-port", help="Port of the API server; 0: the last one, or a free one.")] = 0,
+    api_port: Annotated[
+        int, typer.Option("--api-port", help="Port of the API server; 0: the last one, or a free one.")
+    ] = 0,
     name: NameOption = "",
     coap_host: CoapHostOption = "0.0.0.0",
     coap_port: CoapPortOption = 5683,

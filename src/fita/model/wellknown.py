@@ -41,3 +41,4 @@ GROUP = "fita.fhp.pt"
 GROUP_VERSION = "v1alpha1"
 
 FIELD_MANAGER = "fita-gateway"
+FIELD_MANAGER_CLI = "fita-cli"

@@ -1,0 +1,5 @@
+"""``python -m fita`` is the command `fita`."""
+
+from fita.cli.main import main
+
+main()

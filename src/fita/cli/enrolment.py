@@ -1,0 +1,132 @@
+"""`fita device enroll|list|revoke`: who may join, as `Device` resources of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fita.cli.option import DataDirOption, JsonOption, KubeconfigOption, data_dir_of
+
+if TYPE_CHECKING:
+    from fita.kube.client import KubernetesClient
+
+DEADLINE_S = 15.0
+EndpointArgument = Annotated[str, typer.Argument(help="The device's LwM2M endpoint name.", metavar="ENDPOINT")]
+
+
+def enroll(
+    endpoint: EndpointArgument, kubeconfig: KubeconfigOption = None, data_dir: DataDirOption = None
+) -> None:
+    """Let a device join: its registrations are accepted from now on."""
+    resource = _resource_name(endpoint)
+
+    async def work(client: KubernetesClient) -> None:
+        from fita.kube.client import PatchStrategy
+        from fita.kube.resource import DEVICES
+        from fita.model.wellknown import FIELD_MANAGER_CLI
+
+        body = {
+            "apiVersion": DEVICES.api_version,
+            "kind": DEVICES.kind,
+            "metadata": {"name": resource},
+            "spec": {"endpoint": endpoint, "enabled": True},
+        }
+        await client.patch(
+            DEVICES, resource, body, strategy=PatchStrategy.APPLY, force=True, field_manager=FIELD_MANAGER_CLI
+        )
+
+    _with_cluster(work, kubeconfig, data_dir)
+    sys.stdout.write(f"device {endpoint} may join\n")
+
+
+def revoke(
+    endpoint: EndpointArgument, kubeconfig: KubeconfigOption = None, data_dir: DataDirOption = None
+) -> None:
+    """Keep a device out: it is refused at its next message. Its node stays until it is deleted."""
+
+    async def work(client: KubernetesClient) -> None:
+        from fita.base.errors import FitaError
+        from fita.kube.errors import NotFoundError
+        from fita.kube.resource import DEVICES
+
+        try:
+            await client.delete(DEVICES, _resource_name(endpoint))
+        except NotFoundError as error:
+            raise FitaError(f"device {endpoint} is not enrolled", hint="see `fita device list`") from error
+
+    _with_cluster(work, kubeconfig, data_dir)
+    sys.stdout.write(f"device {endpoint} may not join any more\n")
+
+
+def list_devices(
+    kubeconfig: KubeconfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the enrolled devices."""
+    found: list[dict[str, Any]] = []
+
+    async def work(client: KubernetesClient) -> None:
+        from fita.kube.resource import DEVICES
+
+        found.extend((await client.list(DEVICES)).items)
+
+    _with_cluster(work, kubeconfig, data_dir)
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode({"items": found}).decode() + "\n")
+        return
+    _print_table(found)
+
+
+def _print_table(devices: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("ENDPOINT", "ENABLED", "ONLINE", "NODE", "LAST SEEN", box=None, pad_edge=False)
+    for device in devices:
+        spec, status = device.get("spec", {}), device.get("status", {})
+        table.add_row(
+            spec.get("endpoint") or device["metadata"]["name"],
+            "yes" if spec.get("enabled", True) else "no",
+            "yes" if status.get("online") else "no",
+            status.get("node", ""),
+            status.get("lastSeenAt", ""),
+        )
+    Console(soft_wrap=True).print(table if devices else "No devices are enrolled.")
+
+
+def _resource_name(endpoint: str) -> str:
+    """The name of an endpoint's `Device`: what a Kubernetes name may not hold becomes a hyphen."""
+    from fita.base.errors import ConfigurationError
+
+    name = re.sub(r"[^a-z0-9.-]+", "-", endpoint.lower()).strip("-.")
+    if not name or len(name) > 253:
+        raise ConfigurationError(
+            f"{endpoint!r} cannot be a device's name", hint="use letters, digits, hyphens and underscores"
+        )
+    return name
+
+
+def _with_cluster(
+    work: Callable[[KubernetesClient], Awaitable[None]], kubeconfig: Path | None, data_dir: Path | None
+) -> None:
+    """Run `work` with a client of the cluster that was named, else of the running gateway's."""
+    from fita.app.state import read_state
+    from fita.kube.client import KubernetesClient
+    from fita.kube.kubeconfig import load_kubeconfig
+
+    if kubeconfig is None:
+        state = read_state(data_dir_of(data_dir))
+        kubeconfig = Path(state.kubeconfig) if state is not None and state.kubeconfig else None
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE_S), KubernetesClient(load_kubeconfig(kubeconfig)) as client:
+            await work(client)
+
+    asyncio.run(main())
