@@ -12,21 +12,15 @@ def announce(state: GatewayState) -> None:
     """Print where everything is and what to type next."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     if state.kubernetes_version:
-        console.print(f"Kubernetes {state.kubernetes_version}   KUBECONFIG={state.kubeconfig}", markup=False)
+        console.print(f"Kubernetes {state.kubernetes_version}   KUBECONFIG={state.kubeconfig or 'as found'}")
     host, port = state.coap_address
-    console.print(
-        f"Devices         coap://{host}:{port}   node names start with {state.gateway_name}-", markup=False
-    )
-    console.print(
-        f"Outputs         {state.http_url}/api/v1/outputs   metrics: {state.http_url}/metrics", markup=False
-    )
+    console.print(f"Devices         coap://{host}:{port}   nodes are named {state.gateway_name}-ENDPOINT")
+    console.print(f"Outputs         {state.http_url}/api/v1/outputs   metrics: {state.http_url}/metrics")
     if state.open_enrolment:
         console.print("Enrolment       open: every device that registers becomes a node", style="yellow")
     else:
-        console.print("Enrolment       by `fita device enroll ENDPOINT`", markup=False)
+        console.print("Enrolment       by `fita device enroll ENDPOINT`")
     if state.kubectl:
-        console.print(
-            "Next            fita kubectl get nodes      (or your own kubectl with that KUBECONFIG)", markup=False
-        )
+        console.print("Next            fita kubectl get nodes   (or your own kubectl with that KUBECONFIG)")

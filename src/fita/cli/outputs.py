@@ -11,6 +11,7 @@ import typer
 from fita.cli.option import DataDirOption, JsonOption, data_dir_of
 
 if TYPE_CHECKING:
+    from fita.app.output_client import OutputClient
     from fita.databus.store import Output
 
 

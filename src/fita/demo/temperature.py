@@ -58,8 +58,8 @@ class TemperatureReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the demonstration saw.
 
     `device_heap_bytes` is a device's heap limit, of which the runtime keeps `device_heap_runtime_bytes` to itself.
-    `register_to_ready_ms` is the mean over the devices, `apply_to_running_ms` runs from before ``kubectl apply`` to
-    the end of ``kubectl rollout status``.
+    `register_to_ready_ms` is the mean over the devices. `apply_to_running_ms` runs from before ``kubectl apply``
+    to the end of ``kubectl rollout status``.
     """
 
     nodes: list[DemoNode]
