@@ -40,16 +40,43 @@ class ObjectFieldSelector(msgspec.Struct, frozen=True, rename="camel"):
     field_path: str = ""
 
 
+class ResourceFieldSelector(msgspec.Struct, frozen=True, rename="camel"):
+    resource: str = ""
+    container_name: str = ""
+    divisor: str | int | float = ""
+
+
 class EnvVarSource(msgspec.Struct, frozen=True, rename="camel"):
     config_map_key_ref: SecretKeyRef | None = None
     secret_key_ref: SecretKeyRef | None = None
     field_ref: ObjectFieldSelector | None = None
+    resource_field_ref: ResourceFieldSelector | None = None
 
 
 class EnvVar(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     value: str = ""
     value_from: EnvVarSource | None = None
+
+
+class EnvSourceRef(msgspec.Struct, frozen=True):
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFromSource(msgspec.Struct, frozen=True, rename="camel"):
+    prefix: str = ""
+    config_map_ref: EnvSourceRef | None = None
+    secret_ref: EnvSourceRef | None = None
+
+
+class VolumeMount(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    mount_path: str = ""
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """An object of which only matters whether it is there."""
 
 
 class ResourceRequirements(msgspec.Struct, frozen=True):
@@ -62,9 +89,15 @@ class Container(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     image: str = ""
     image_pull_policy: str = ""
     env: list[EnvVar] = []
+    env_from: list[EnvFromSource] = []
     resources: ResourceRequirements = ResourceRequirements()
     command: list[str] = []
     args: list[str] = []
+    volume_mounts: list[VolumeMount] = []
+    liveness_probe: Presence | None = None
+    readiness_probe: Presence | None = None
+    startup_probe: Presence | None = None
+    lifecycle: Presence | None = None
 
 
 class LocalObjectReference(msgspec.Struct, frozen=True):
@@ -76,6 +109,8 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
     restart_policy: str = "Always"
+    service_account_name: str = ""
+    host_network: bool = False
     termination_grace_period_seconds: int | None = None
     image_pull_secrets: list[LocalObjectReference] = []
 
@@ -132,6 +167,7 @@ class PodStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     container_statuses: list[ContainerStatus] = []
     start_time: str | None = None
     pod_ip: str = msgspec.field(default="", name="podIP")
+    host_ip: str = msgspec.field(default="", name="hostIP")
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -161,10 +197,30 @@ class NodeCondition(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     last_transition_time: str | None = None
 
 
-class NodeStatus(msgspec.Struct, frozen=True):
+class NodeAddress(msgspec.Struct, frozen=True):
+    type: str = ""
+    address: str = ""
+
+
+class NodeSystemInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    machine_id: str = msgspec.field(default="", name="machineID")
+    system_uuid: str = msgspec.field(default="", name="systemUUID")
+    boot_id: str = msgspec.field(default="", name="bootID")
+    kernel_version: str = ""
+    os_image: str = ""
+    container_runtime_version: str = ""
+    kubelet_version: str = ""
+    kube_proxy_version: str = ""
+    operating_system: str = ""
+    architecture: str = ""
+
+
+class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
     capacity: dict[str, str | int | float] = {}
     allocatable: dict[str, str | int | float] = {}
     conditions: list[NodeCondition] = []
+    addresses: list[NodeAddress] = []
+    node_info: NodeSystemInfo = NodeSystemInfo()
 
 
 class Node(msgspec.Struct, frozen=True):

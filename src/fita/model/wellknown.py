@@ -8,6 +8,7 @@ from __future__ import annotations
 # Taint and labels of a far-edge node
 TAINT_KEY = "fita.fhp.pt/type"
 TAINT_VALUE = "far-edge"
+TAINT_EFFECT = "NoSchedule"
 LABEL_CAPABILITY_PREFIX = "extra.resources.fhp/"
 LABEL_RUNTIME_EMBSERVE = LABEL_CAPABILITY_PREFIX + "embserve"
 LABEL_EXCLUDE_LOAD_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -24,6 +25,7 @@ ANNOTATION_SERVICE_METADATA = "embserve.fhp.pt/serviceMetadata"
 ANNOTATION_API_VERSION = "fita.fhp.pt/api-version"
 ANNOTATION_REGISTERED_AT = "fita.fhp.pt/registered-at"
 ANNOTATION_LIFETIME = "fita.fhp.pt/lifetime-seconds"
+ANNOTATION_CAPABILITIES = "fita.fhp.pt/capabilities"
 RUNTIME_EMBSERVE = "embserve"
 
 # Taints and conditions of Kubernetes
@@ -31,6 +33,12 @@ TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
 TAINT_NOT_READY = "node.kubernetes.io/not-ready"
 CONDITION_READY = "Ready"
 CONDITION_ASLEEP = "Asleep"
+
+# Conditions of pods: Kubernetes' own, and whether the service runs the image that the pod asks for
+CONDITION_POD_SCHEDULED = "PodScheduled"
+CONDITION_INITIALIZED = "Initialized"
+CONDITION_CONTAINERS_READY = "ContainersReady"
+CONDITION_IMAGE_CURRENT = "fita.fhp.pt/ImageCurrent"
 
 # Namespaces
 NAMESPACE_NODE_LEASE = "kube-node-lease"
