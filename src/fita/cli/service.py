@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -13,9 +14,10 @@ import typer
 from fita.cli.option import DataDirOption, JsonOption, data_dir_of
 
 if TYPE_CHECKING:
-    from fita.oci.inspection import Inspection, PlatformReport
+    from fita.oci.inspection import Inspection, PlatformReport, StoreItem
     from fita.oci.layout import LayoutStore
     from fita.oci.reference import Reference
+    from fita.oci.registry.client import RemoteRepository
 
 T = TypeVar("T")
 
@@ -125,9 +127,11 @@ def inspect(
 @app.command(name="list")
 def list_(store: StoreOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """List the services in the local store."""
-    items = asyncio.run(_list(_store(store, data_dir)))
+    from fita.oci.inspection import list_store
+
+    items = asyncio.run(list_store(_store(store, data_dir)))
     if as_json:
-        _write_json({"items": [item if isinstance(item, dict) else item for item in items]})
+        _write_json({"items": items})
     else:
         _print_list(items)
 
@@ -172,3 +176,98 @@ def _run(work: Coroutine[object, object, T], timeout_s: float) -> T:
         raise RegistryUnavailableError(
             f"the registry took longer than {timeout_s:g} s", hint="try again, or allow more with --timeout"
         ) from error
+
+
+async def _push(store: LayoutStore, reference: Reference, target: Reference, *, plain_http: bool) -> str:
+    from fita.oci.transfer import push
+
+    async with _repository(target, plain_http=plain_http) as repository:
+        return await push(store, reference, repository, target)
+
+
+async def _pull(store: LayoutStore, reference: Reference, *, plain_http: bool) -> str:
+    from fita.oci.transfer import pull_into
+
+    async with _repository(reference, plain_http=plain_http) as repository:
+        return await pull_into(store, repository, reference)
+
+
+async def _inspect(store: LayoutStore, reference: Reference, *, plain_http: bool) -> Inspection:
+    from fita.oci.content import StoreSource
+    from fita.oci.errors import ArtifactNotFoundError
+    from fita.oci.inspection import inspect
+
+    try:
+        return await inspect(StoreSource(store), reference)
+    except ArtifactNotFoundError:
+        if reference.is_local:
+            raise
+    async with _repository(reference, plain_http=plain_http) as repository:
+        return await inspect(repository, reference)
+
+
+@asynccontextmanager
+async def _repository(reference: Reference, *, plain_http: bool) -> AsyncIterator[RemoteRepository]:
+    """The repository of `reference`, as the user of this machine."""
+    from fita.oci.registry.client import RemoteRepository, open_http
+    from fita.oci.registry.credential import default_keychain
+
+    credentials = default_keychain().find(reference)
+    insecure = frozenset({reference.registry} if plain_http else ())
+    async with open_http() as http:
+        yield RemoteRepository(http, reference, credentials=credentials, plain_http=insecure)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _write_json(document: object) -> None:
+    import msgspec
+
+    _write(msgspec.json.encode(document).decode())
+
+
+def _print_inspection(report: Inspection) -> None:
+    _write(report.reference)
+    _write_fields([("digest", report.digest), ("type", report.media_type)])
+    for service in report.platforms:
+        _write("")
+        _write_fields(_fields(service))
+    if report.others:
+        _write("")
+        _write_fields([("computers", ", ".join(report.others))])
+
+
+def _write_fields(fields: list[tuple[str, str]]) -> None:
+    for name, text in fields:
+        _write(f"  {name:<10}{text}")
+
+
+def _fields(service: PlatformReport) -> list[tuple[str, str]]:
+    from fita.model.quantity import format_bytes
+
+    fields = [
+        ("service", f"{service.name}, version {service.version}, service API {service.api}"),
+        ("platform", service.platform),
+        ("size", f"{service.code_bytes} bytes of code, {service.download_bytes} bytes to download"),
+        ("manifest", service.digest),
+        ("memory", format_bytes(service.memory_bytes) if service.memory_bytes else "as the device gives"),
+    ]
+    lists = [("sensors", service.sensors), ("data model", service.data_model)]
+    fields += [(name, ", ".join(values)) for name, values in lists if values]
+    for name, ports in (("input", service.inputs), ("output", service.outputs)):
+        fields += [(name, f"{p.key} {p.type} {p.unit} {p.data_model_mapping}".strip()) for p in ports]
+    return fields
+
+
+def _print_list(items: list[StoreItem]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("REFERENCE", "DIGEST", "SIZE", "PLATFORMS", box=None, pad_edge=False)
+    for item in items:
+        size = str(item.code_bytes) if not item.problem else "-"
+        table.add_row(item.reference, item.digest[:19], size, ", ".join(item.platforms) or item.problem)
+    console = Console(soft_wrap=True)
+    console.print(table if items else "No services yet. `fita service build DIR` makes one.", markup=False)

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from fita.oci.blob import BlobFolder, replace_file
+from fita.oci.blob import BlobFolder, disk_errors, replace_file
 from fita.oci.errors import IntegrityError, StoreError
 from fita.oci.manifest import MAX_BLOB_BYTES, Content, digest_of
 from fita.oci.reference import Reference
@@ -130,5 +130,6 @@ class ArtifactCache:
         for _, size, path in sorted(files):
             if excess_bytes <= 0:
                 return
-            path.unlink(missing_ok=True)
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
             excess_bytes -= size

@@ -56,8 +56,14 @@ async def load_content(source: ContentSource, reference: Reference, platform: Pl
     The layer is fetched last, after everything else fits. Raises `ArtifactNotFoundError`, `IntegrityError`,
     `UnsupportedArtifactError`, `UnauthorizedError`, `RegistryUnavailableError`, `StoreError`.
     """
+    return await content_in(source, reference, await source.resolve(reference), platform)
+
+
+async def content_in(
+    source: ContentSource, reference: Reference, top: Content, platform: Platform | None
+) -> ArtifactContent:
+    """`load_content` where `reference` has been resolved to `top`."""
     what = str(reference)
-    top = await source.resolve(reference)
     if top.media_type in INDEX_TYPES:
         chosen = choose_platform(decode_json(top.data, Index, what=what), platform, what=what)
         top = await source.fetch(reference, chosen)
@@ -77,7 +83,11 @@ async def load_content(source: ContentSource, reference: Reference, platform: Pl
 
 async def load_artifact(source: ContentSource, reference: Reference, platform: Platform | None) -> ServiceArtifact:
     """The service that `load_content` finds, decoded."""
-    content = await load_content(source, reference, platform)
+    return decode_content(reference, await load_content(source, reference, platform))
+
+
+def decode_content(reference: Reference, content: ArtifactContent) -> ServiceArtifact:
+    """The service in `content`. Raises `UnsupportedArtifactError`, `IntegrityError`."""
     return decode_artifact(
         str(reference), manifest=content.manifest.data, config=content.config.data, layer=content.layer.data
     )

@@ -3,8 +3,8 @@
 Every entry of ``index.json`` carries its full reference as ``org.opencontainers.image.ref.name``. Several builders
 may work at the same time: one after the other changes the index, under a lock. Blobs are written before the index
 that names them, so that a killed builder or a full disk leaves the store as it was. What had a reference before it
-was built again stays in the store without a name, so that pods pinned to its digest find it; nothing is ever removed
-here.
+was built again stays in the store without a name, so that pods pinned to its digest find it; nothing is ever
+removed here.
 
 Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """

@@ -30,6 +30,7 @@ MAX_BLOB_BYTES = 16 * 1024 * 1024
 """Far more than any device can hold; a larger config or layer is refused before it is read."""
 
 _COMPUTERS = ("linux", "windows", "darwin", "unknown")
+"""Operating systems that no device of ours has; `unknown` is what tools give to attestations."""
 
 T = TypeVar("T")
 
@@ -108,6 +109,11 @@ def decode_json(data: bytes, type_: type[T], *, what: str) -> T:
         raise UnsupportedArtifactError(f"{what} is not one: {error}") from error
 
 
+def is_for_devices(entry: Descriptor) -> bool:
+    """Whether an entry of an index may be a service for a device, and not an image for a computer."""
+    return entry.platform is None or entry.platform.os not in _COMPUTERS
+
+
 def choose_platform(index: Index, platform: Platform | None, *, what: str) -> Descriptor:
     """The entry of `index` that a device of `platform` runs; one with native code wins over one for any.
 
@@ -116,7 +122,7 @@ def choose_platform(index: Index, platform: Platform | None, *, what: str) -> De
     """
     entries = [(entry.platform, entry) for entry in index.manifests if entry.platform is not None]
     if platform is None:
-        fitting = [entry for offered, entry in entries if offered.os not in _COMPUTERS]
+        fitting = [entry for _, entry in entries if is_for_devices(entry)]
     else:
         # `sorted` is stable: the index's own order decides among equals.
         ranked = sorted(entries, key=lambda pair: pair[0].architecture != platform.architecture)

@@ -1,9 +1,9 @@
 """How the kubelet gets a service: from the local store, the cache, or a registry.
 
 ``fita.local/...`` comes from the local store and never from a network. Anything else comes from its registry,
-through a cache by digest; what lies there is verified at every read and fetched again when it is damaged. However many
-pods want the same content at once, it is downloaded once. Beyond the client's few attempts nothing is retried here:
-the kubelet backs off.
+through a cache by digest; what lies there is verified at every read and fetched again when it is damaged. However
+many pods want the same content at once, it is downloaded once. Beyond the client's few attempts nothing is retried
+here: the kubelet backs off.
 """
 
 from __future__ import annotations

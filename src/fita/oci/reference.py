@@ -8,6 +8,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 import msgspec
@@ -17,9 +18,9 @@ from fita.oci.errors import InvalidReferenceError
 LOCAL_REGISTRY = "fita.local"
 DOCKER_HUB = "docker.io"
 
-_REGISTRY = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
-)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_REGISTRY = re.compile(rf"({_LABEL}(?:\.{_LABEL})*|\[([0-9a-f:.]{{2,45}})\])(?::([0-9]{{1,5}}))?")
+_MAX_HOST_CHARACTERS = 253
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -69,7 +70,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
         raise _invalid(text, "a tag has up to 128 letters, digits, dots, dashes and underscores")
     if registry == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
-    if not _REGISTRY.fullmatch(registry) or not _REPOSITORY.fullmatch(repository):
+    if not _is_registry(registry) or not _REPOSITORY.fullmatch(repository):
         raise _invalid(text, "write it like registry:5000/name:tag; names are in lower case")
     return Reference(registry, repository, tag if tag or digest else "latest", digest)
 
@@ -80,6 +81,19 @@ def _split_registry(text: str, default_registry: str) -> tuple[str, str]:
     if not slash or not (first == "localhost" or any(mark in first for mark in ".:")):
         return default_registry, text
     return (DOCKER_HUB if first == "index.docker.io" else first.lower()), rest
+
+
+def _is_registry(text: str) -> bool:
+    """Whether `text` is a host name or an address, with or without a port."""
+    match = _REGISTRY.fullmatch(text)
+    if match is None or len(match[1]) > _MAX_HOST_CHARACTERS or int(match[3] or 0) > 65535:
+        return False
+    if match[2] is None:
+        return True
+    try:
+        return ipaddress.ip_address(match[2]).version == 6
+    except ValueError:
+        return False
 
 
 def _invalid(text: str, hint: str) -> InvalidReferenceError:

@@ -11,19 +11,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Mapping
+from io import BytesIO
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from fita.base.backoff import Backoff
-from fita.oci.errors import (
-    ArtifactNotFoundError,
-    IntegrityError,
-    RegistryUnavailableError,
-    UnauthorizedError,
-    UnsupportedArtifactError,
-)
+from fita.oci.errors import IntegrityError, RegistryUnavailableError, UnsupportedArtifactError
 from fita.oci.manifest import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -34,6 +28,7 @@ from fita.oci.manifest import (
     verify,
 )
 from fita.oci.reference import DOCKER_HUB, Reference
+from fita.oci.registry.answer import Answer, broken, refusal
 from fita.oci.registry.authorization import authorize, parse_challenge, read_limited
 from fita.oci.registry.credential import Credentials
 
@@ -46,30 +41,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 # A registry that says nothing for so long is taken to be gone; the deadline for the whole is the caller's.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=30.0)
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A response that has been read."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: URL
-
-
-class RegistryErrorItem(msgspec.Struct, frozen=True):
-    """One error as a registry reports it (distribution-spec, error codes)."""
-
-    code: str = ""
-    message: str = ""
-
-
-class _Typed(msgspec.Struct, frozen=True, rename="camel"):
-    media_type: str = ""
-
-
-class _ErrorBody(msgspec.Struct, frozen=True):
-    errors: list[RegistryErrorItem] = []
 
 
 def open_http() -> aiohttp.ClientSession:
@@ -113,7 +84,7 @@ class RemoteRepository:
         """The manifest or index that `reference` names."""
         url = self._base / "manifests" / reference.target
         answer = await self._read(url, limit_bytes=MAX_MANIFEST_BYTES)
-        content = Content(_media_type(answer), answer.body)
+        content = Content(answer.media_type, answer.body)
         for digest in (reference.digest, answer.headers.get("Docker-Content-Digest", "")):
             if digest.startswith("sha256:"):
                 verify(answer.body, digest, what=str(reference))
@@ -134,6 +105,14 @@ class RemoteRepository:
         if len(answer.body) != descriptor.size:
             raise IntegrityError(f"{what} has {len(answer.body)} bytes instead of {descriptor.size}")
         return Content(descriptor.media_type, verify(answer.body, descriptor.digest, what=what))
+
+    async def has_manifest(self, digest: str) -> bool:
+        """Whether the repository has the manifest `digest`."""
+        answer = await self._request("HEAD", self._base / "manifests" / digest, headers={"Accept": _ACCEPT})
+        if answer.status == 404:
+            return False
+        self._expect(answer, 200)
+        return True
 
     async def push_blob(self, blob: Content) -> None:
         """Store `blob` unless the registry has it (distribution-spec, monolithic upload)."""
@@ -205,11 +184,13 @@ class RemoteRepository:
                     )
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 if delays.attempts + 1 >= _ATTEMPTS or not _may_pass(error):
-                    raise self._unavailable(url, error) from error
+                    raise broken(url, error) from error
+                wait_s = 0.0
             else:
                 if answer.status not in _TRY_AGAIN or delays.attempts + 1 >= _ATTEMPTS:
                     return answer
-            await asyncio.sleep(delays.next_s())
+                wait_s = answer.retry_after_s
+            await asyncio.sleep(max(wait_s, delays.next_s()))
 
     async def _send(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None, limit_bytes: int
@@ -217,7 +198,9 @@ class RemoteRepository:
         sent = dict(headers)
         if self._authorization and url.origin() == self._base.origin():
             sent["Authorization"] = self._authorization
-        async with self._http.request(method, url, headers=sent, data=body, allow_redirects=False) as response:
+        # A file object, because aiohttp warns of large bytes.
+        data = BytesIO(body) if body is not None else None
+        async with self._http.request(method, url, headers=sent, data=data, allow_redirects=False) as response:
             limit = limit_bytes if response.status == 200 else _MAX_ERROR_BYTES
             return Answer(response.status, response.headers.copy(), await read_limited(response, limit), url)
 
@@ -237,50 +220,10 @@ class RemoteRepository:
         return changed
 
     def _expect(self, answer: Answer, *statuses: int) -> None:
-        if answer.status in statuses:
-            return
-        registry, said = self._reference.registry, _said(answer)
-        match answer.status:
-            case 401 | 403:
-                who = "these credentials" if self._credentials else "anybody without credentials"
-                raise UnauthorizedError(
-                    f"{registry} refuses {self._reference} to {who}{said}",
-                    hint="give the pod an imagePullSecret, or log in with `skopeo login` or `docker login`",
-                )
-            case 404:
-                raise ArtifactNotFoundError(
-                    str(self._reference),
-                    f"{registry} does not have {self._reference}{said}",
-                    hint="check the name and the tag; `fita service push` puts it there",
-                )
-        raise RegistryUnavailableError(f"{registry} answers {answer.status}{said}", hint="try again later")
-
-    def _unavailable(self, url: URL, error: Exception) -> RegistryUnavailableError:
-        if isinstance(error, aiohttp.ClientSSLError):
-            hint = "its certificate must be signed by an authority that this machine trusts (SSL_CERT_FILE)"
-        else:
-            hint = "check the registry's name and port, and the network"
-        reason = str(error) or type(error).__name__
-        return RegistryUnavailableError(f"{url.host} cannot be reached: {reason}", hint=hint)
-
-
-def _media_type(answer: Answer) -> str:
-    """What the content says it is; older manifests leave that to the header."""
-    try:
-        said = msgspec.json.decode(answer.body, type=_Typed).media_type
-    except (msgspec.DecodeError, RecursionError):
-        said = ""
-    return said or answer.headers.get("Content-Type", "").partition(";")[0].strip()
-
-
-def _said(answer: Answer) -> str:
-    """The registry's own words, shortened."""
-    try:
-        errors = msgspec.json.decode(answer.body, type=_ErrorBody).errors
-    except (msgspec.DecodeError, RecursionError):
-        return ""
-    words = "; ".join(" ".join((item.code, item.message)).strip() for item in errors[:3])
-    return f": {words[:200]}" if words else ""
+        if answer.status not in statuses:
+            raise refusal(
+                answer, self._reference, known=self._credentials is not None, pushing="push" in self._actions
+            )
 
 
 def _may_pass(error: Exception) -> bool:

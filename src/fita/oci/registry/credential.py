@@ -88,6 +88,20 @@ def read_docker_config(path: Path) -> Keychain:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", hint="check its owner") from error
 
 
+def default_keychain() -> Keychain:
+    """What the user of this machine has logged in to with skopeo or podman (containers-auth.json(5)) or Docker.
+
+    Raises `ConfigurationError`.
+    """
+    if chosen := os.environ.get("REGISTRY_AUTH_FILE"):
+        return read_docker_config(Path(chosen))
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    session = Path(runtime) / "containers" if runtime else Path("/run/containers") / str(os.getuid())
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "containers"
+    keychain = read_docker_config(session / "auth.json").then(read_docker_config(configuration / "auth.json"))
+    return keychain.then(read_docker_config(docker_config_path()))
+
+
 def _credentials(entry: _Entry) -> Credentials:
     username, password = entry.username, entry.password
     if entry.auth:
