@@ -1,9 +1,10 @@
 """A model in parts: segments that each run on one device, and the transfers between them.
 
-A segment is atomic: it waits until its inputs are whole, runs its operators in order, and gives its outputs away. Its
-operators are ordinary ones over tensors of its own, cut to what the segment computes: a row slab of a convolution is
-a convolution with other explicit padding, a channel shard one with fewer weights. Only sums over input channels need
-two operators that no model file has: `PartialSum` and `Accumulate`. A device may host several segments.
+A segment is atomic: it waits until its inputs are whole, runs its operators in order, and gives its outputs away.
+Its operators are ordinary ones over tensors of its own, cut to what the segment computes: a row slab of a
+convolution is a convolution with other explicit padding, a channel shard one with fewer weights. Only sums over
+input channels need two operators that no model file has: `PartialSum` and `Accumulate`. A device may host several
+segments.
 
 Nothing here decides where to cut and nothing computes.
 """
@@ -27,8 +28,8 @@ OUTSIDE = -1
 class PartialSum(OneInput):
     """A convolution or dense layer over some of its input channels: the int32 accumulators, not requantised.
 
-    `weights` holds the shard's input channels only (Conv2D: OxKHxKWxI', dense: OxI'); `bias` is int32 of O elements
-    in exactly one of the shards and None in the others. A dense layer has the `window` None.
+    `weights` holds the shard's input channels only (Conv2D: OxKHxKWxI', dense: OxI'). `bias` is int32 of O
+    elements in exactly one of the shards and None in the others. A dense layer has the `window` None.
     """
 
     weights: Tensor
@@ -102,7 +103,7 @@ def whole(tensor: Tensor) -> Box:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Transfer:
-    """Bytes that go from one segment to another: `source_box` of `source` becomes `destination_box` of `destination`.
+    """Bytes that go from one segment to another: `source_box` of `source` fills `destination_box` of `destination`.
 
     Both boxes have one shape. From `OUTSIDE` comes an input of the model, to `OUTSIDE` goes an output of it; then
     `source` or `destination` is the graph's own tensor.
@@ -127,7 +128,7 @@ class Transfer:
 class Segment:
     """What runs at one go on one device. `index` is its place in `SplitModel.segments`.
 
-    `inputs` are filled by transfers, whole before the first operator runs; `outputs` are computed by an operator here.
+    `inputs` are filled by transfers, whole before the first operator runs; `outputs` are computed here.
     A tensor may be both an input and an output only by being computed from a copy.
     """
 
