@@ -12,14 +12,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc/grpclog"
+
+	"fita.dev/controlplane/internal/settings"
 )
 
-// etcd and its one client meet on unix sockets. The addresses name files in the working directory, which is the
-// private run folder: no port is open, and only this user can reach the database.
 const (
-	etcdClientURL = "unix://localhost:1"
-	etcdPeerURL   = "unix://localhost:2"
-
 	etcdQuotaBytes = 8 << 30 // the largest size etcd recommends; the default of 2 GiB stops all writes when reached
 
 	// The one member elects itself after at most two election times; there is no network to be patient with.
@@ -28,7 +25,7 @@ const (
 )
 
 // runEtcd runs until ctx ends. started is closed when it takes requests.
-func runEtcd(ctx context.Context, s settings, started chan<- struct{}) error {
+func runEtcd(ctx context.Context, s settings.Settings, started chan<- struct{}) error {
 	logging := zap.NewProductionConfig()
 	logging.Level.SetLevel(zap.WarnLevel)
 	logging.DisableStacktrace = true
@@ -67,17 +64,17 @@ func runEtcd(ctx context.Context, s settings, started chan<- struct{}) error {
 	}
 }
 
-func etcdConfig(s settings, logger *zap.Logger) (*embed.Config, error) {
-	client, err := url.Parse(etcdClientURL)
+func etcdConfig(s settings.Settings, logger *zap.Logger) (*embed.Config, error) {
+	client, err := url.Parse(settings.EtcdClientURL)
 	if err != nil {
 		return nil, err
 	}
-	peer, err := url.Parse(etcdPeerURL)
+	peer, err := url.Parse(settings.EtcdPeerURL)
 	if err != nil {
 		return nil, err
 	}
 	config := embed.NewConfig()
-	config.Dir = filepath.Join(s.dataDir, "etcd")
+	config.Dir = filepath.Join(s.DataDir, "etcd")
 	config.ListenClientUrls = []url.URL{*client}
 	config.AdvertiseClientUrls = []url.URL{*client}
 	config.ListenPeerUrls = []url.URL{*peer}

@@ -20,16 +20,19 @@ import (
 	controllermanageroptions "k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	scheduleroptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
+
+	"fita.dev/controlplane/internal/order"
+	"fita.dev/controlplane/internal/settings"
 )
 
 const readyPoll = 50 * time.Millisecond
 
-// newComponents parses the flags of all components before any of them runs: they share one set of feature gates,
+// newParts parses the flags of all components before any of them runs: they share one set of feature gates,
 // and a wrong flag must be told before the database is touched. The New...Command constructors are of no use here,
 // because each of them takes the process's only signal handler.
-func newComponents(s settings) ([]component, error) {
+func newParts(s settings.Settings) ([]order.Part, error) {
 	server := apiserveroptions.NewServerRunOptions()
-	if err := parseFlags("kube-apiserver", server.Flags(), s.apiserverArguments()); err != nil {
+	if err := parseFlags("kube-apiserver", server.Flags(), s.APIServerArguments()); err != nil {
 		return nil, err
 	}
 	manager, err := controllermanageroptions.NewKubeControllerManagerOptions()
@@ -37,11 +40,11 @@ func newComponents(s settings) ([]component, error) {
 		return nil, err
 	}
 	managerFlags := manager.Flags(controllermanager.KnownControllers(), controllermanager.ControllersDisabledByDefault(), controllermanager.ControllerAliases())
-	if err := parseFlags("kube-controller-manager", managerFlags, s.controllerManagerArguments()); err != nil {
+	if err := parseFlags("kube-controller-manager", managerFlags, s.ControllerManagerArguments()); err != nil {
 		return nil, err
 	}
 	sched := scheduleroptions.NewOptions()
-	if err := parseFlags("kube-scheduler", *sched.Flags, s.schedulerArguments()); err != nil {
+	if err := parseFlags("kube-scheduler", *sched.Flags, s.SchedulerArguments()); err != nil {
 		return nil, err
 	}
 	if err := server.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
@@ -53,23 +56,23 @@ func newComponents(s settings) ([]component, error) {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 
 	etcdStarted := make(chan struct{})
-	return []component{
+	return []order.Part{
 		{
-			name:  "etcd",
-			run:   func(ctx context.Context) error { return runEtcd(ctx, s, etcdStarted) },
-			ready: func(ctx context.Context) error { return waitFor(ctx, etcdStarted) },
+			Name:  "etcd",
+			Run:   func(ctx context.Context) error { return runEtcd(ctx, s, etcdStarted) },
+			Ready: func(ctx context.Context) error { return waitFor(ctx, etcdStarted) },
 		}, {
-			name:  "kube-apiserver",
-			run:   func(ctx context.Context) error { return runAPIServer(ctx, server) },
-			ready: func(ctx context.Context) error { return waitForAPIServer(ctx, s.pki("scheduler.kubeconfig")) },
+			Name:  "kube-apiserver",
+			Run:   func(ctx context.Context) error { return runAPIServer(ctx, server) },
+			Ready: func(ctx context.Context) error { return waitForAPIServer(ctx, s.PKI("scheduler.kubeconfig")) },
 		}, {
-			name:  "kube-controller-manager",
-			run:   func(ctx context.Context) error { return runControllerManager(ctx, manager) },
-			ready: func(context.Context) error { return nil },
+			Name:  "kube-controller-manager",
+			Run:   func(ctx context.Context) error { return runControllerManager(ctx, manager) },
+			Ready: func(context.Context) error { return nil },
 		}, {
-			name:  "kube-scheduler",
-			run:   func(ctx context.Context) error { return runScheduler(ctx, sched) },
-			ready: func(context.Context) error { return nil },
+			Name:  "kube-scheduler",
+			Run:   func(ctx context.Context) error { return runScheduler(ctx, sched) },
+			Ready: func(context.Context) error { return nil },
 		},
 	}, nil
 }

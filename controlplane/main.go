@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
+
+	"fita.dev/controlplane/internal/order"
+	"fita.dev/controlplane/internal/settings"
 )
 
 // gcPercent trades processor time that a small site has for memory that it has not: 287 MB instead of 320-350 MB
@@ -35,12 +39,12 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	settings, err := parseSettings(os.Args[1:])
+	s, err := settings.Parse(os.Args[1:])
 	if errors.Is(err, pflag.ErrHelp) {
 		return
 	}
 	if err == nil {
-		err = serve(settings)
+		err = serve(s)
 	}
 	klog.Flush()
 	if err != nil {
@@ -50,15 +54,15 @@ func main() {
 }
 
 // serve runs the control plane until a signal, the end of standard input where that was asked for, or a failure.
-func serve(s settings) error {
-	if err := s.enterRunDir(); err != nil {
+func serve(s settings.Settings) error {
+	if err := s.EnterRunDir(); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if s.untilStdinCloses {
+	if s.UntilStdinCloses {
 		go func() {
-			waitForEnd(os.Stdin)
+			_, _ = io.Copy(io.Discard, os.Stdin)
 			stop()
 		}()
 	}
@@ -69,9 +73,9 @@ func serve(s settings) error {
 			os.Exit(1)
 		})
 	})
-	components, err := newComponents(s)
+	parts, err := newParts(s)
 	if err != nil {
 		return err
 	}
-	return runInOrder(ctx, components)
+	return order.Run(ctx, parts)
 }
