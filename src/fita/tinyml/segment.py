@@ -103,7 +103,7 @@ def whole(tensor: Tensor) -> Box:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Transfer:
-    """Bytes that go from one segment to another: `source_box` of `source` fills `destination_box` of `destination`.
+    """Bytes from one segment to another: `source_box` of `source` fills `destination_box` of `destination`.
 
     Both boxes have one shape. From `OUTSIDE` comes an input of the model, to `OUTSIDE` goes an output of it; then
     `source` or `destination` is the graph's own tensor.
