@@ -1,1 +1,1 @@
-"""Benchmarks: one module each, run as `python -m benchmarks.<name>`."""
+"""Measurements: ``python -m benchmarks.<name>`` prints a table, with --json one JSON object."""
