@@ -29,7 +29,6 @@ def enroll(
     async def work(client: KubernetesClient) -> None:
         from fita.kube.client import PatchStrategy
         from fita.kube.resource import DEVICES
-        from fita.model.wellknown import FIELD_MANAGER_CLI
 
         body = {
             "apiVersion": DEVICES.api_version,
@@ -37,9 +36,7 @@ def enroll(
             "metadata": {"name": resource},
             "spec": {"endpoint": endpoint, "enabled": True},
         }
-        await client.patch(
-            DEVICES, resource, body, strategy=PatchStrategy.APPLY, force=True, field_manager=FIELD_MANAGER_CLI
-        )
+        await client.patch(DEVICES, resource, body, strategy=PatchStrategy.APPLY, force=True)
 
     _with_cluster(work, kubeconfig, data_dir)
     sys.stdout.write(f"device {endpoint} may join\n")
@@ -120,13 +117,18 @@ def _with_cluster(
     from fita.app.state import read_state
     from fita.kube.client import KubernetesClient
     from fita.kube.kubeconfig import load_kubeconfig
+    from fita.model.wellknown import FIELD_MANAGER_CLI
 
     if kubeconfig is None:
         state = read_state(data_dir_of(data_dir))
         kubeconfig = Path(state.kubeconfig) if state is not None and state.kubeconfig else None
 
     async def main() -> None:
-        async with asyncio.timeout(DEADLINE_S), KubernetesClient(load_kubeconfig(kubeconfig)) as client:
+        access = load_kubeconfig(kubeconfig)
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            KubernetesClient(access, field_manager=FIELD_MANAGER_CLI) as client,
+        ):
             await work(client)
 
     asyncio.run(main())
