@@ -44,4 +44,3 @@ class DeviceRuntime(Protocol):
     async def stats(self, endpoint: Endpoint) -> DeviceStats:
         """What the device uses now. Raises `DeployError`."""
         ...
-
