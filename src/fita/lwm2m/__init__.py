@@ -1,1 +1,4 @@
-"""."""
+"""The gateway's LwM2M 1.1 server: registrations, operations on objects, software on devices. Above `fita.coap`.
+
+`server.Lwm2mServer` is the entry. Refuses to know Kubernetes: the words upward are those of `fita.model`.
+"""
