@@ -2,9 +2,10 @@
 
 FitaError
 └── TinymlError
-    └── ModelError                   a model file cannot be used
-        ├── ModelFormatError         it is no TensorFlow Lite file, damaged, or contradicts itself
-        └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
+    ├── ModelError                   a model file cannot be used
+    │   ├── ModelFormatError         it is no TensorFlow Lite file, damaged, or contradicts itself
+    │   └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
+    └── InputError                   an array does not fit the tensor it is meant for
 """
 
 from __future__ import annotations
@@ -30,3 +31,7 @@ class UnsupportedModelError(ModelError):
     def __init__(self, message: str, *, place: str = "", hint: str = "") -> None:
         super().__init__(f"{place}: {message}" if place else message, hint=hint)
         self.place = place
+
+
+class InputError(TinymlError):
+    """An array does not fit the tensor it is meant for, or one is missing."""

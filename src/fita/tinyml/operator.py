@@ -21,6 +21,10 @@ BYTES_PER_CHANNEL = 5
 """Requantisation of one output channel as packed: int32 multiplier and int8 shift."""
 
 
+Function = Literal["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"]
+"""The builtin operators that become tables over int8."""
+
+
 class OperatorClass(StrEnum):
     """Operators whose cost per unit of work is alike on one device; the key of device speed tables."""
 
@@ -279,7 +283,7 @@ class Lookup(OneInput):
     `alpha` is LEAKY_RELU's slope for negative inputs.
     """
 
-    function: Literal["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"]
+    function: Function
     table: Array
     alpha: float = 0.0
     kind: ClassVar[str] = "LOOKUP"
@@ -324,11 +328,15 @@ class Softmax(OneInput):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mean(OneInput):
-    """MEAN over `axes` (ascending, non-negative): the sum of stored values, rescaled."""
+    """MEAN over `axes` (ascending, non-negative) of n elements each.
+
+    With a `rescale` (1 / n worked into it): the sum of stored values less n zero points, rescaled. Without, when
+    input and output share scale and zero point: the sum of stored values divided by n, truncated toward zero.
+    """
 
     axes: tuple[int, ...]
     keep_dims: bool
-    rescale: Rescale
+    rescale: Rescale | None
     kind: ClassVar[str] = "MEAN"
 
     @property
