@@ -9,10 +9,12 @@ the service asks for). Encoding is deterministic: the same service always has th
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from fita.model.platform import OS_MICROPYTHON, Platform
-from fita.model.service import MEDIA_TYPE_CONFIG, MEDIA_TYPE_SERVICE, ServiceArtifact, ServiceManifest
+from fita.model.service import MEDIA_TYPE_CONFIG, MEDIA_TYPE_SERVICE, Port, ServiceArtifact, ServiceManifest
 from fita.oci.errors import IntegrityError, UnsupportedArtifactError
 from fita.oci.manifest import (
     ANNOTATION_TITLE,
@@ -30,10 +32,26 @@ _LAYER_FILE_NAME = "service.json"
 _MEDIA_TYPE_FAMILY = "application/vnd.embserve."
 
 
-class ServiceDocument(ServiceManifest, frozen=True, kw_only=True):
-    """The layer ``service.json``: the manifest and the code."""
+class PortDocument(Port, frozen=True, kw_only=True, omit_defaults=True):
+    """An input or output as it may be in a layer: services that others have built have freer keys."""
 
+    key: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x20/\x7f]{1,64}$")]
+
+
+class ServiceDocument(ServiceManifest, frozen=True, kw_only=True):
+    """The layer ``service.json``: the manifest and the code. Services that others have built have freer names."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+    inputs: tuple[PortDocument, ...] = ()
+    outputs: tuple[PortDocument, ...] = ()
     service: bytes
+
+    def manifest(self) -> ServiceManifest:
+        """The document without the code."""
+        fields = {name: getattr(self, name) for name in ServiceManifest.__struct_fields__}
+        fields["inputs"] = tuple(Port(**msgspec.structs.asdict(port)) for port in self.inputs)
+        fields["outputs"] = tuple(Port(**msgspec.structs.asdict(port)) for port in self.outputs)
+        return ServiceManifest(**fields)
 
 
 class RootFilesystem(msgspec.Struct, frozen=True):
@@ -67,7 +85,10 @@ class ArtifactContent(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode_artifact(service: ServiceManifest, platform: Platform, binary: bytes) -> ArtifactContent:
     """The content of an artifact; equal arguments give equal bytes."""
-    document = ServiceDocument(**msgspec.structs.asdict(service), service=binary)
+    fields = msgspec.structs.asdict(service)
+    fields["inputs"] = tuple(PortDocument(**msgspec.structs.asdict(port)) for port in service.inputs)
+    fields["outputs"] = tuple(PortDocument(**msgspec.structs.asdict(port)) for port in service.outputs)
+    document = ServiceDocument(**fields, service=binary)
     layer = Content(MEDIA_TYPE_SERVICE, msgspec.json.encode(document))
     image = ImageConfig(
         architecture=platform.architecture,
@@ -123,12 +144,10 @@ def decode_artifact(reference: str, *, manifest: bytes, config: bytes, layer: by
             f"{reference} claims to be for {platform}, but its code is for {compiled}",
             hint="it was put together wrongly; build it again",
         )
-    fields = msgspec.structs.asdict(document)
-    binary = fields.pop("service")
     return ServiceArtifact(
         reference=reference,
         digest=digest_of(manifest),
         platform=platform,
-        manifest=ServiceManifest(**fields),
-        binary=binary,
+        manifest=document.manifest(),
+        binary=document.service,
     )
