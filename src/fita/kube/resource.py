@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fita.model.wellknown import GROUP, GROUP_VERSION
+
+RawObject: TypeAlias = dict[str, Any]
+"""A Kubernetes object as decoded JSON: FITA does not know all fields of foreign objects, and drops none."""
 
 
 class Resource(NamedTuple):

@@ -1,0 +1,394 @@
+"""Reading kubeconfigs, and the service account of a pod.
+
+Reads what kubectl reads: several files in $KUBECONFIG, inline data or files, certificates, tokens, login programs.
+Writes none. What is wrong in a file is told with the file's name and the place in it.
+
+Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from fita.kube.access import ClusterAccess, Trust, environment_proxy
+from fita.kube.credential import (
+    Credential,
+    CredentialPlugin,
+    FixedCredential,
+    Login,
+    RenewedCredential,
+    token_file,
+)
+from fita.kube.errors import KubeconfigError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts a pod's token, namespace and the cluster's authority."""
+
+_PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+_NO_ACCESS_HINT = "start a local one with `fita up`, or name a kubeconfig with --kubeconfig or KUBECONFIG"
+
+
+class ClusterEntry(msgspec.Struct, frozen=True, rename="kebab"):
+    server: str = ""
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = ""
+
+
+class EnvironmentVariable(msgspec.Struct, frozen=True):
+    name: str
+    value: str = ""
+
+
+class ExecEntry(msgspec.Struct, frozen=True, rename="camel"):
+    command: str
+    api_version: str
+    args: list[str] | None = None
+    env: list[EnvironmentVariable] | None = None
+    install_hint: str = ""
+    provide_cluster_info: bool = False
+    interactive_mode: str = ""
+
+
+class UserEntry(msgspec.Struct, frozen=True, rename="kebab"):
+    client_certificate: str = ""
+    client_certificate_data: str = ""
+    client_key: str = ""
+    client_key_data: str = ""
+    token: str = ""
+    token_file: str = msgspec.field(default="", name="tokenFile")
+    username: str = ""
+    password: str = ""
+    exec_: ExecEntry | None = msgspec.field(default=None, name="exec")
+    auth_provider: dict[str, Any] | None = None
+    as_: str = msgspec.field(default="", name="as")
+    as_uid: str = ""
+    as_groups: list[str] | None = None
+    as_user_extra: dict[str, list[str]] | None = None
+
+
+class ContextEntry(msgspec.Struct, frozen=True):
+    cluster: str = ""
+    user: str = ""
+    namespace: str = ""
+
+
+class NamedCluster(msgspec.Struct, frozen=True):
+    name: str
+    cluster: ClusterEntry = ClusterEntry()
+
+
+class NamedUser(msgspec.Struct, frozen=True):
+    name: str
+    user: UserEntry | None = None
+
+
+class NamedContext(msgspec.Struct, frozen=True):
+    name: str
+    context: ContextEntry = ContextEntry()
+
+
+class Kubeconfig(msgspec.Struct, frozen=True, rename="kebab"):
+    """One file. kubectl writes ``null`` for empty lists."""
+
+    clusters: list[NamedCluster] | None = None
+    users: list[NamedUser] | None = None
+    contexts: list[NamedContext] | None = None
+    current_context: str = ""
+
+
+def load_kubeconfig(
+    path: Path | None = None,
+    *,
+    context: str = "",
+    environment: Mapping[str, str] | None = None,
+    service_account: Path = SERVICE_ACCOUNT,
+) -> ClusterAccess:
+    """How to reach the cluster of `context` (default: the current one) of the kubeconfig at `path`.
+
+    None takes, in this order, the files of $KUBECONFIG, ~/.kube/config, and the service account of the pod this
+    runs in. Raises `KubeconfigError`.
+    """
+    variables = os.environ if environment is None else environment
+    if path is not None:
+        return _Files([path]).access(context)
+    if variables.get("KUBECONFIG"):
+        # As kubectl does: files that do not exist are passed over, and the first that says something wins.
+        paths = [Path(part) for part in variables["KUBECONFIG"].split(os.pathsep) if part]
+        if not (existing := [part for part in paths if part.exists()]):
+            raise KubeconfigError("KUBECONFIG names no file that exists", path=paths[0], hint=_NO_ACCESS_HINT)
+        return _Files(existing).access(context)
+    home = Path(variables.get("HOME") or Path.home()) / ".kube" / "config"
+    if home.exists():
+        return _Files([home]).access(context)
+    if variables.get("KUBERNETES_SERVICE_HOST"):
+        return service_account_access(variables, service_account)
+    raise KubeconfigError("no Kubernetes cluster is named", hint=_NO_ACCESS_HINT)
+
+
+def service_account_access(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> ClusterAccess:
+    """How a pod reaches its own cluster; the token is read again when the kubelet has replaced it."""
+    host, port = environment["KUBERNETES_SERVICE_HOST"], environment.get("KUBERNETES_SERVICE_PORT", "443")
+    authority, namespace = folder / "ca.crt", folder / "namespace"
+    try:
+        tls = Trust(authority.read_bytes()).context()
+        home = namespace.read_text(encoding="ascii").strip() if namespace.exists() else "default"
+    except (OSError, ValueError) as error:
+        raise KubeconfigError(
+            f"the pod's service account cannot be used: {error}",
+            path=authority,
+            hint="the pod needs automountServiceAccountToken: true",
+        ) from error
+    return ClusterAccess(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        tls=tls,
+        credential=token_file(folder / "token"),
+        namespace=home,
+    )
+
+
+_E = TypeVar("_E", NamedCluster, NamedUser, NamedContext)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Kubeconfig files that count as one."""
+
+    paths: list[Path]
+
+    def access(self, context_name: str) -> ClusterAccess:
+        files = [(path, _read(path)) for path in self.paths]
+        chosen = context_name or next((file.current_context for _, file in files if file.current_context), "")
+        if not chosen:
+            raise KubeconfigError(
+                "there is no current-context", path=self.paths[0], hint="`kubectl config use-context` sets it"
+            )
+        path, named = self._find("context", chosen, [(path, file.contexts) for path, file in files])
+        context = named.context
+        if not context.cluster:
+            raise KubeconfigError(f"the context {chosen!r} names no cluster", path=path)
+        cluster_path, cluster = self._find("cluster", context.cluster, [(at, file.clusters) for at, file in files])
+        reader = _Reader(cluster_path, cluster_path, cluster, NamedUser(""))
+        if context.user:
+            user_path, user = self._find("user", context.user, [(at, file.users) for at, file in files])
+            reader = _Reader(cluster_path, user_path, cluster, user)
+        return reader.access(context.namespace or "default")
+
+    def _find(self, what: str, name: str, files: list[tuple[Path, list[_E] | None]]) -> tuple[Path, _E]:
+        entries = [(path, entry) for path, listed in files for entry in listed or ()]
+        for path, entry in entries:
+            if entry.name == name:
+                return path, entry
+        known = ", ".join(sorted({entry.name for _, entry in entries})) or "none"
+        raise KubeconfigError(
+            f"there is no {what} {name!r}",
+            path=self.paths[0],
+            hint=f"known: {known}; `kubectl config view` shows all",
+        )
+
+
+def _read(path: Path) -> Kubeconfig:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise KubeconfigError(f"cannot be read: {error.strerror}", path=path, hint=_NO_ACCESS_HINT) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" in line {place.line + 1}" if place is not None else ""
+        raise KubeconfigError(f"is no YAML{where}: {getattr(error, 'problem', error)}", path=path) from error
+    if content is None:
+        return Kubeconfig()
+    if not isinstance(content, dict) or content.get("kind", "Config") != "Config":
+        raise KubeconfigError("is no kubeconfig", path=path, hint="its kind must be Config")
+    try:
+        return msgspec.convert(content, type=Kubeconfig)
+    except msgspec.ValidationError as error:
+        raise KubeconfigError(
+            f"is no kubeconfig: {error}", path=path, hint="values that must be text may need quotes"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One cluster and one user, each with the file it stands in: names of files are relative to that."""
+
+    cluster_path: Path
+    user_path: Path
+    named_cluster: NamedCluster
+    named_user: NamedUser
+
+    @property
+    def cluster(self) -> ClusterEntry:
+        return self.named_cluster.cluster
+
+    @property
+    def user(self) -> UserEntry:
+        return self.named_user.user or UserEntry()
+
+    def access(self, namespace: str) -> ClusterAccess:
+        server = self.cluster.server.rstrip("/")
+        url = urlsplit(server)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise self._cluster_error(f"its server {server!r} is no URL", hint="write https://<host>:<port>")
+        trust = self._trust()
+        try:
+            tls = trust.context() if url.scheme == "https" else None
+        except ValueError as error:
+            raise self._cluster_error(str(error)) from error
+        return ClusterAccess(
+            server=server,
+            tls=tls,
+            server_name=self.cluster.tls_server_name,
+            credential=self._credential(trust),
+            headers=tuple(self._impersonation()),
+            namespace=namespace,
+            proxy=self.cluster.proxy_url or environment_proxy(server),
+        )
+
+    def _trust(self) -> Trust:
+        cluster = self.cluster
+        authority = _data_or_file(
+            self.cluster_path,
+            "certificate-authority",
+            data=cluster.certificate_authority_data,
+            file=cluster.certificate_authority,
+        )
+        if cluster.insecure_skip_tls_verify and authority is not None:
+            raise self._cluster_error(
+                "it has a certificate authority and insecure-skip-tls-verify", hint="remove one of the two"
+            )
+        return Trust(authority, insecure=cluster.insecure_skip_tls_verify)
+
+    def _credential(self, trust: Trust) -> Credential:
+        user = self.user
+        if user.auth_provider is not None:
+            raise self._user_error(
+                "it logs in by auth-provider, which Kubernetes removed in 1.26",
+                hint="let the cloud's tool write the kubeconfig again, with a login program",
+            )
+        if user.exec_ is not None:
+            return self._plugin(user.exec_, trust)
+        has_certificate = bool(user.client_certificate or user.client_certificate_data)
+        tls = self._pair(trust) if has_certificate else None
+        if user.token_file:
+            return token_file(self.user_path.parent / user.token_file, tls=tls)
+        if user.client_certificate and not user.token:
+            return self._certificate_files(trust)
+        return FixedCredential(Login(_authorization(user), tls))
+
+    def _certificate_files(self, trust: Trust) -> Credential:
+        """Files may be replaced by what renews them: they are read again when the server refuses the old ones."""
+
+        async def renew() -> Login:
+            return Login("", self._pair(trust))
+
+        return RenewedCredential(renew)
+
+    def _pair(self, trust: Trust) -> ssl.SSLContext:
+        user = self.user
+        certificate = _data_or_file(
+            self.user_path, "client-certificate", data=user.client_certificate_data, file=user.client_certificate
+        )
+        key = _data_or_file(self.user_path, "client-key", data=user.client_key_data, file=user.client_key)
+        if certificate is None or key is None:
+            raise self._user_error("it has a client certificate and no key", hint="add client-key-data")
+        try:
+            return trust.context(certificate, key)
+        except ValueError as error:
+            raise self._user_error(str(error)) from error
+
+    def _plugin(self, entry: ExecEntry, trust: Trust) -> Credential:
+        if entry.api_version not in _PLUGIN_VERSIONS:
+            raise self._user_error(
+                f"its login program speaks {entry.api_version!r}", hint=f"known: {', '.join(_PLUGIN_VERSIONS)}"
+            )
+        if entry.interactive_mode == "Always":
+            raise self._user_error(
+                "its login program always asks a person", hint="use a user whose interactiveMode is not Always"
+            )
+        plugin = CredentialPlugin(
+            entry.api_version,
+            entry.command,
+            tuple(entry.args or ()),
+            {variable.name: variable.value for variable in entry.env or ()},
+            entry.install_hint.strip(),
+            self.user_path,
+            self._cluster_info(trust) if entry.provide_cluster_info else None,
+        )
+
+        async def renew() -> Login:
+            try:
+                return await plugin.run(trust.context)
+            except ValueError as error:
+                raise self._user_error(f"its login program gives what cannot be used: {error}") from error
+
+        return RenewedCredential(renew)
+
+    def _cluster_info(self, trust: Trust) -> dict[str, object]:
+        info: dict[str, object] = {"server": self.cluster.server}
+        if trust.authority is not None:
+            info["certificate-authority-data"] = base64.b64encode(trust.authority).decode("ascii")
+        if trust.insecure:
+            info["insecure-skip-tls-verify"] = True
+        if self.cluster.tls_server_name:
+            info["tls-server-name"] = self.cluster.tls_server_name
+        return info
+
+    def _impersonation(self) -> list[tuple[str, str]]:
+        user = self.user
+        headers = [("Impersonate-User", user.as_)] if user.as_ else []
+        headers += [("Impersonate-Uid", user.as_uid)] if user.as_uid else []
+        headers += [("Impersonate-Group", group) for group in user.as_groups or ()]
+        for key, values in (user.as_user_extra or {}).items():
+            headers += [(f"Impersonate-Extra-{key}", value) for value in values]
+        return headers
+
+    def _cluster_error(self, problem: str, *, hint: str = "") -> KubeconfigError:
+        return KubeconfigError(
+            f"cluster {self.named_cluster.name!r}: {problem}", path=self.cluster_path, hint=hint
+        )
+
+    def _user_error(self, problem: str, *, hint: str = "") -> KubeconfigError:
+        return KubeconfigError(f"user {self.named_user.name!r}: {problem}", path=self.user_path, hint=hint)
+
+
+def _authorization(user: UserEntry) -> str:
+    """The header for a token or a password; a token goes first."""
+    if user.token:
+        return f"Bearer {user.token}"
+    if user.username:
+        pair = f"{user.username}:{user.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+    return ""
+
+
+def _data_or_file(kubeconfig: Path, what: str, *, data: str, file: str) -> bytes | None:
+    """PEM from inline base64, which goes first, or from a file beside the kubeconfig; None without either."""
+    if data:
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise KubeconfigError(f"{what}-data is no base64: {error}", path=kubeconfig) from error
+    if not file:
+        return None
+    try:
+        return (kubeconfig.parent / file).read_bytes()
+    except OSError as error:
+        raise KubeconfigError(
+            f"{what} names {file}, which cannot be read: {error.strerror}",
+            path=kubeconfig,
+            hint="let the tool that made the kubeconfig write it again",
+        ) from error
