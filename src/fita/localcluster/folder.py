@@ -84,8 +84,8 @@ class DataFolder:
 class FolderLock:
     """The right to run on a data folder. `fileno` is inherited by the control plane.
 
-    Use ``async with FolderLock(folder):``. Raises `DataFolderInUseError` when a living process holds it; when its owner
-    is dead but its control plane is still stopping, waits for that, at most `patience_s`.
+    Use ``async with FolderLock(folder):``. Raises `DataFolderInUseError` when a living process holds it; when its
+    owner is dead but its control plane is still stopping, waits for that, at most `patience_s`.
     """
 
     def __init__(self, folder: DataFolder, *, patience_s: float = 30.0) -> None:

@@ -34,7 +34,7 @@ class _Written(msgspec.Struct):
 def ensure_kubeconfig(
     path: Path, identity: Identity, *, authority: Authority, server: str, clock: Clock = utc_now
 ) -> None:
-    """Write a kubeconfig that logs in to `server` (a URL) as `identity`, unless `path` already holds one that will do."""
+    """Write a kubeconfig that logs in to `server` (a URL) as `identity`, unless `path` holds one that will do."""
     if not _is_current(path, authority, server, clock):
         write_private(path, kubeconfig(identity, authority=authority, server=server))
 
@@ -47,7 +47,10 @@ def kubeconfig(identity: Identity, *, authority: Authority, server: str) -> byte
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {"name": CLUSTER_NAME, "cluster": {"server": server, "certificate-authority-data": _base64(authority.pem)}}
+            {
+                "name": CLUSTER_NAME,
+                "cluster": {"server": server, "certificate-authority-data": _base64(authority.pem)},
+            }
         ],
         "users": [{"name": identity.user, "user": user}],
         "contexts": [{"name": CLUSTER_NAME, "context": {"cluster": CLUSTER_NAME, "user": identity.user}}],

@@ -1,8 +1,8 @@
 """The local cluster's certificates: one authority, and certificates for its server and its clients.
 
-Keys are ECDSA on P-256, files are readable by this user only. The authority lasts ten years, everything it signs one
-year; `ensure_pki` renews what nears its end or does not fit any more. It never replaces an authority by itself, because
-every kubeconfig and every service account token out there depends on it.
+Keys are ECDSA on P-256, files are readable by this user only. The authority lasts ten years, everything it signs
+one year; `ensure_pki` renews what nears its end or does not fit. It never replaces an authority by itself,
+because every kubeconfig and every service account token out there depends on it.
 
 Groups follow https://kubernetes.io/docs/setup/best-practices/certificates/
 """
@@ -34,14 +34,19 @@ GROUP_ADMIN = "system:masters"
 GROUP_GATEWAY = "fita:gateways"
 USER_GATEWAY = "fita:gateway"
 
-SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+SERVICE_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 
 CertificateKey = ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a client certificate is for: Kubernetes takes the common name as user and the organizations as groups."""
+    """Who a client certificate is for: Kubernetes takes its common name as user, its organizations as groups."""
 
     user: str
     groups: tuple[str, ...] = ()
@@ -77,7 +82,9 @@ class Authority:
         builder = _builder(name, name, key.public_key(), clock(), clock() + timedelta(days=AUTHORITY_DAYS))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_key_usage(sign_certificates=True), critical=True)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
         return cls(builder.sign(key, hashes.SHA256()), key, clock=clock)
 
     @classmethod
@@ -89,7 +96,8 @@ class Authority:
         key = _load_key(folder / "ca.key")
         if certificate.public_key() != key.public_key():
             raise CertificateError(
-                f"{folder / 'ca.key'} is not the key of {folder / 'ca.crt'}", hint=f"restore both, or delete {folder}"
+                f"{folder / 'ca.key'} is not the key of {folder / 'ca.crt'}",
+                hint=f"restore both, or delete {folder}",
             )
         return cls(certificate, key, clock=clock)
 
@@ -130,7 +138,9 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(sign_certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False
+        )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(general_names(names)), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -141,7 +151,8 @@ def ensure_pki(folder: Path, *, server_names: Sequence[str], clock: Clock = utc_
     """Make what is missing in `folder` and renew what nears its end or does not fit; return the authority.
 
     Writes ``ca``, ``apiserver`` and ``kubelet-client`` (``.crt`` and ``.key``) and ``service-account.key``.
-    Raises `CertificateExpiredError` for the authority, `CertificateError` for what cannot be read, `DiskFullError`.
+    Raises `CertificateExpiredError` for the authority, `CertificateError` for what cannot be read and
+    `DiskFullError`.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     if (folder / "ca.crt").exists():
@@ -174,7 +185,7 @@ def pem_is_current(pem: bytes, authority: Authority, *, clock: Clock = utc_now) 
 
 
 def default_server_names(bind_address: str, service_address: str) -> tuple[str, ...]:
-    """Every name a client may use for the API server: this machine, `bind_address`, and the Service's own names."""
+    """Every name a client may use for the API server: this machine, `bind_address`, the Service's names."""
     addresses = ["127.0.0.1", "::1", service_address]
     if not ipaddress.ip_address(bind_address).is_unspecified and bind_address not in addresses:
         addresses.append(bind_address)
@@ -254,7 +265,9 @@ def _load_key(path: Path) -> CertificateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise CertificateError(f"{path} is not a private key: {error}", hint=f"restore it, or delete {path.parent}") from error
+        raise CertificateError(
+            f"{path} is not a private key: {error}", hint=f"restore it, or delete {path.parent}"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{path} is not an ECDSA key", hint=f"restore it, or delete {path.parent}")
     return key
