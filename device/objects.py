@@ -24,6 +24,10 @@ class ObjectBase:
     def read(self, instance):
         raise RequestError(coap.METHOD_NOT_ALLOWED)
 
+    def read_apart(self, instance, resource):
+        """The value of a resource that only a read of itself shows, None without one."""
+        return None
+
     def write(self, instance, resource, payload):
         """Replace one resource by its text form."""
         raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
@@ -89,6 +93,9 @@ class Tree:
         values = found.read(path[1])
         if len(path) > 2:
             values = [item for item in values if item[0] == path[2]]
+            apart = found.read_apart(path[1], path[2]) if not values else None
+            if apart is not None:
+                values.append((path[2], apart))
             if not values:
                 raise RequestError(coap.NOT_FOUND)
         _flatten(records, "", values)

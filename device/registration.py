@@ -30,7 +30,7 @@ class Registration:
         self._exchange = exchange
         self._tree = tree
         self._endpoint = endpoint
-        self._lifetime_s = lifetime_s
+        self.lifetime_s = lifetime_s
         self._resolve = resolve
         self._on_registered = on_registered
         self._report = report
@@ -41,11 +41,23 @@ class Registration:
         self._location = ()
         self._version = -1  # of the object list that the server knows
         self._sent_version = -1
+        self._lifetime_known = True
         self._closed = None
 
     @property
     def registered(self):
         return self._state in (_REGISTERED, _UPDATING)
+
+    @property
+    def address(self):
+        """The server's address, None before the first attempt."""
+        return self._address
+
+    def set_lifetime(self, lifetime_s):
+        """Take another lifetime and tell the server with an update."""
+        self.lifetime_s = lifetime_s
+        self._lifetime_known = False
+        self._due = 0
 
     def poll(self, now):
         """Send what is due. The time of the next call, None while an answer is awaited."""
@@ -79,12 +91,14 @@ class Registration:
             self._retry(now, "cannot resolve the server: " + repr(error))
             return
         self._state = _REGISTERING
-        queries = ("ep=" + self._endpoint, "lt=%d" % self._lifetime_s, "lwm2m=1.1", "b=U")
+        queries = ("ep=" + self._endpoint, "lt=%d" % self.lifetime_s, "lwm2m=1.1", "b=U")
         self._send(coap.POST, ("rd",), now, queries, True)
 
     def _update(self, now):
         self._state = _UPDATING
-        self._send(coap.POST, self._location, now, (), self._version != self._tree.version)
+        queries = () if self._lifetime_known else ("lt=%d" % self.lifetime_s,)
+        self._lifetime_known = True
+        self._send(coap.POST, self._location, now, queries, self._version != self._tree.version)
 
     def _send(self, code, path, now, queries=(), links=False):
         message = Message(coap.CON, code, 0)
@@ -132,7 +146,7 @@ class Registration:
         self._state = _REGISTERED
         self._delay_ms = _FIRST_DELAY_MS
         self._version = self._sent_version
-        self._due = self._now + self._lifetime_s * 500
+        self._due = self._now + self.lifetime_s * 500
 
     def _retry(self, now, text):
         """Try again after a growing delay of which a random half keeps devices apart."""

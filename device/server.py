@@ -96,7 +96,10 @@ class Server:
         more = end < len(payload)
         if more or block is not None:
             answer.add(coap.BLOCK2, number << 4 | more << 3 | exponent)
-        self._large = (path, accept, form, payload) if more else None
+        if more:
+            self._large = (path, accept, form, payload)
+        elif self._large and self._large[:2] == (path, accept):
+            self._large = None
         answer.payload = payload[start:end] if more or start else payload
 
     def _put(self, message, path, answer, address):
@@ -105,6 +108,8 @@ class Server:
         target = self._tree.find(path)
         block = message.option(coap.BLOCK1)
         form = message.option(coap.CONTENT_FORMAT)
+        if block is not None and block & 7 > _MAX_BLOCK:
+            raise RequestError(coap.BAD_REQUEST, "blocks have at most 1024 bytes")
         if form == coap.OPAQUE:
             number, more = (0, False) if block is None else (block >> 4, bool(block & 8))
             offset = 0 if block is None else number << (block & 7) + 4
@@ -152,6 +157,11 @@ class Server:
         """Forget all observations, as a new registration demands (LwM2M 1.1 section 6.4.2)."""
         self._observations.clear()
 
+    @property
+    def observed(self):
+        """Whether anything is observed."""
+        return bool(self._observations)
+
     def changed(self, path):
         """Note that what `path` holds has changed; None for anything."""
         for entry in self._observations:
@@ -161,35 +171,31 @@ class Server:
 
     def flush(self, exchange, now):
         """Send the notifications that are due; the newest state, one at a time for each observation."""
-        for entry in self._observations:
+        for entry in self._observations[:]:
             if entry[_DIRTY] and not entry[_WAITING]:
                 if exchange.busy:
                     return
-                if not self._notify(entry, exchange, now):
-                    return  # the list has changed; the caller comes back
+                self._notify(entry, exchange, now)
 
     def _notify(self, entry, exchange, now):
         entry[_DIRTY] = False
         path, accept = entry[_PATH], entry[_ACCEPT]
         message = Message(coap.CON, coap.CONTENT, 0, entry[_TOKEN])
-        alive = True
         try:
             form, payload = self._payload(path, accept, None)
         except RequestError as error:
             message.code = error.code
             self._observations.remove(entry)
-            alive = False
         else:
             checksum = crc32(payload)
             if checksum == entry[_CHECKSUM]:
-                return True
+                return
             entry[_CHECKSUM] = checksum
             entry[_SEQUENCE] = (entry[_SEQUENCE] + 1) & 0xFFFFFF
             message.add(coap.OBSERVE, entry[_SEQUENCE])
             self._attach(message, path, accept, form, payload, None)
         entry[_WAITING] = True
         exchange.notify(message, entry[_ADDRESS], now, self._notified, entry)
-        return alive
 
     def _notified(self, entry, reply):
         entry[_WAITING] = False

@@ -33,8 +33,12 @@ class Store:
         kept = set()
         for name in os.listdir(self.folder):
             if name.endswith(".json"):
+                try:
+                    record = self.load(int(name[1:-5]))
+                except (ValueError, KeyError):
+                    continue  # worn flash: a service less, but the device starts
                 kept.add(name)
-                kept.add(self.load(int(name[1:-5]))["code"])
+                kept.update(codes(record))
         for name in os.listdir(self.folder):
             if name not in kept:
                 os.remove(self.path(name))
@@ -59,9 +63,10 @@ class Store:
 
     def remove(self, instance):
         """Remove a service; removing its `.json` is the moment of change."""
-        code = self.load(instance)["code"]
+        record = self.load(instance)
         os.remove(self.path("s%d.json" % instance))
-        self.discard(code)
+        for code in codes(record):
+            self.discard(code)
 
     def discard(self, name):
         """Remove a file if it is there."""
@@ -87,3 +92,11 @@ class Store:
                 if not count:
                     return str(hexlify(total.digest()), "ascii")
                 total.update(memoryview(buffer)[:count])
+
+
+def codes(record):
+    """The code files of a service: its own, and while an update has not started yet, the one before."""
+    found = [record["code"]]
+    if "previous" in record:
+        found.append(record["previous"]["code"])
+    return found
