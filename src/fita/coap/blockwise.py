@@ -1,25 +1,23 @@
-"""Blockwise transfer (RFC 7959) without I/O: bodies cut into blocks and put together again, in both roles.
+"""Blockwise transfer (RFC 7959) without I/O: the block option, and bodies cut and joined in the client role.
 
 A client drives `Upload` and `Download`: send `next_request`, hand the response to `receive`, until that says done.
-A server asks `BlockwiseServer` before and after its handler. Atomic Block1 only: a handler sees a whole body.
+The server role is `fita.coap.blockwise_server`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from typing import NamedTuple
 
 import msgspec
 
 from fita.coap import option
 from fita.coap.code import Code
-from fita.coap.errors import BlockwiseError, ResponseError
-from fita.coap.interfaces import Limits, Option, Peer, Request, Response
+from fita.coap.errors import BlockwiseError
+from fita.coap.interfaces import Option, Request, Response
 from fita.coap.option import decode_uint, encode_uint
-from fita.coap.timer import Timers
 
 LARGEST_EXPONENT = 6  # 1024 bytes; 7 is reserved on UDP (RFC 7959 section 2.2)
+LARGEST_BLOCK = 16 << LARGEST_EXPONENT
 _RESTARTS = 2  # of a transfer whose body changed, or that the server lost, before giving up
 _TRANSFER_OPTIONS = frozenset({option.BLOCK1, option.BLOCK2, option.SIZE1, option.SIZE2})
 
@@ -67,11 +65,35 @@ def without_transfer_options(options: tuple[Option, ...]) -> tuple[Option, ...]:
     return tuple(entry for entry in options if entry[0] not in _TRANSFER_OPTIONS)
 
 
+def without_blocks(response: Response) -> Response:
+    """A whole response, as if it had come in one message."""
+    if not response.options:
+        return response
+    return msgspec.structs.replace(response, options=without_transfer_options(response.options))
+
+
+def first_request(request: Request, exponent: int) -> Request:
+    """`request` with the largest response block to propose (RFC 7959 section 2.4); 1024 bytes need no word."""
+    if exponent == LARGEST_EXPONENT:
+        return request
+    block = (option.BLOCK2, Block(0, False, exponent).encode())
+    return msgspec.structs.replace(request, options=(*request.options, block))
+
+
+def smaller_upload(request: Request, response: Response) -> int | None:
+    """The exponent to repeat `request` with when it was refused whole as too large (RFC 7959 section 2.9.3)."""
+    if response.code != Code.REQUEST_ENTITY_TOO_LARGE:
+        return None
+    wish = find_block(option.BLOCK1, response.options)
+    return wish.exponent if wish is not None and wish.size < len(request.payload) else None
+
+
 class Upload:
     """Sends the payload of `request` in Block1 blocks."""
 
     def __init__(self, request: Request, exponent: int) -> None:
         self._request = request
+        self._proposed = exponent  # for the response
         self._exponent = exponent
         self._offset = 0
         self._restarts = 0
@@ -80,6 +102,8 @@ class Upload:
         """The request that carries the next block."""
         block = self._block()
         options = [*self._request.options, (option.BLOCK1, block.encode())]
+        if not block.more and self._proposed < LARGEST_EXPONENT:
+            options.append((option.BLOCK2, Block(0, False, self._proposed).encode()))
         if self._offset == 0:
             options.append((option.SIZE1, encode_uint(len(self._request.payload))))
         payload = self._request.payload[block.offset : block.offset + block.size]
@@ -92,9 +116,13 @@ class Upload:
         if not response.code.is_success:
             return not self._restart(response.code, echo)
         if not sent.more:
+            if response.code == Code.CONTINUE:
+                raise BlockwiseError("the peer waits for more after the last block")
             return True
         if echo is None or echo.number != sent.number:
-            raise BlockwiseError(f"{response.code} in the middle of an upload does not confirm block {sent.number}")
+            raise BlockwiseError(
+                f"{response.code} in the middle of an upload does not confirm block {sent.number}"
+            )
         self._offset += sent.size
         self._exponent = min(self._exponent, echo.exponent)
         return False
@@ -119,7 +147,8 @@ class Download:
     """Collects the body that the response `first` began, in Block2 blocks."""
 
     def __init__(self, request: Request, first: Response, limit_bytes: int) -> None:
-        keeps_payload = request.method == Code.FETCH  # the payload is part of what is asked for (RFC 8132 section 2)
+        # A FETCH's payload is part of what is asked for (RFC 8132 section 2); one sent in blocks is not repeated.
+        keeps_payload = request.method == Code.FETCH and len(request.payload) <= LARGEST_BLOCK
         self._request = msgspec.structs.replace(
             request, payload=request.payload if keeps_payload else b"", observe=None
         )
@@ -162,51 +191,4 @@ class Download:
         self._body.clear()
 
     def _whole(self) -> Response:
-        options = without_transfer_options(self._first.options)
-        return msgspec.structs.replace(self._first, payload=bytes(self._body), options=options)
-
-
-TransferKey = tuple[Peer, Code, tuple[str, ...], tuple[str, ...], tuple[Option, ...]]
-
-
-class BodyStore:
-    """Bodies of transfers under way, bounded in number, bytes and age; what is over a bound goes oldest first."""
-
-    def __init__(self, timers: Timers, limits: Limits, lifetime_s: float) -> None:
-        self.deadline: float | None = None
-        self._timers = timers
-        self._limits = limits
-        self._lifetime_s = lifetime_s
-        self._bodies: OrderedDict[TransferKey, tuple[float, Response | Request]] = OrderedDict()
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._bodies)
-
-    def put(self, key: TransferKey, body: Response | Request, now: float) -> None:
-        """Keep `body` as the youngest."""
-        self.pop(key)
-        self._bodies[key] = (now, body)
-        self._bytes += len(body.payload)
-        while len(self._bodies) > self._limits.transfers or self._bytes > self._limits.transfer_bytes:
-            self.pop(next(iter(self._bodies)))
-        if self.deadline is None:
-            self._timers.schedule(self, now + self._lifetime_s)
-
-    def get(self, key: TransferKey) -> Response | Request | None:
-        entry = self._bodies.get(key)
-        return None if entry is None else entry[1]
-
-    def pop(self, key: TransferKey) -> None:
-        entry = self._bodies.pop(key, None)
-        if entry is not None:
-            self._bytes -= len(entry[1].payload)
-
-    def fire(self, now: float) -> None:
-        """Drop what was not touched for the lifetime."""
-        while self._bodies:
-            key, (touched, _) = next(iter(self._bodies.items()))
-            if touched + self._lifetime_s > now:
-                self._timers.schedule(self, touched + self._lifetime_s)
-                return
-            self.pop(key)
+        return without_blocks(msgspec.structs.replace(self._first, payload=bytes(self._body)))

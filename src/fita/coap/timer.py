@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
+
+_COMPACT_FROM = 64  # cancelled entries; fewer are not worth looking for
 
 
 class Timed(Protocol):
@@ -18,9 +21,13 @@ class Timed(Protocol):
 
 
 class Timers:
-    """Fires each `Timed` once, in order of the deadlines. A cancelled one costs its heap entry until it is due."""
+    """Fires each `Timed` once, in order of the deadlines. A cancelled one costs its heap entry until it is due.
+
+    `on_earlier` hears of a deadline that comes before all others.
+    """
 
     def __init__(self) -> None:
+        self.on_earlier: Callable[[float], None] | None = None
         self._heap: list[tuple[float, int, Timed]] = []
         self._order = count()
         self._cancelled = 0
@@ -32,7 +39,10 @@ class Timers:
         """Wait until `deadline` (seconds, the owner's clock). A deadline it had before is forgotten."""
         self.cancel(item)
         item.deadline = deadline
-        heapq.heappush(self._heap, (deadline, next(self._order), item))
+        entry = (deadline, next(self._order), item)
+        heapq.heappush(self._heap, entry)
+        if self.on_earlier is not None and self._heap[0] is entry:
+            self.on_earlier(deadline)
 
     def cancel(self, item: Timed) -> None:
         """Do not fire `item` any more; nothing happens if it does not wait."""
@@ -40,10 +50,15 @@ class Timers:
             return
         item.deadline = None
         self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].deadline == entry[0]]
-            heapq.heapify(self._heap)
-            self._cancelled = 0
+        if self._cancelled > _COMPACT_FROM and self._cancelled * 2 > len(self._heap):
+            self._compact()
+
+    def _compact(self) -> None:
+        # By item: one that was cancelled and scheduled again for the very same time has two equal entries.
+        alive = {id(entry[2]): entry for entry in self._heap if entry[2].deadline == entry[0]}
+        self._heap = list(alive.values())
+        heapq.heapify(self._heap)
+        self._cancelled = 0
 
     def next_deadline(self) -> float | None:
         """When `expire` has work again; may be early for a cancelled item, never late."""
