@@ -1,7 +1,7 @@
 """A device as a Node: pure functions from what the device says of itself to what Kubernetes stores.
 
-What others wrote on a node stays: their labels and annotations, their taints, and whether it is cordoned. The taint
-is set when the node is made and never again, as by a kubelet's ``--register-with-taints``.
+What others wrote on a node stays: their labels and annotations, their taints, and whether it is cordoned. The
+taint is set when the node is made and never again, as by a kubelet's ``--register-with-taints``.
 
 Source: https://kubernetes.io/docs/reference/node/node-status/ and
 https://kubernetes.io/docs/reference/labels-annotations-taints/
@@ -19,6 +19,7 @@ import msgspec
 
 from fita import __version__
 from fita.base.clock import rfc3339
+from fita.kube.resource import RawObject
 from fita.model import wellknown
 from fita.model.device import DeviceProfile, Endpoint
 from fita.model.kubernetes import Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo
@@ -34,7 +35,7 @@ REASON_QUEUE_MODE = "QueueMode"
 MAX_NAME_CHARACTERS = 63
 """A node's name is also the value of its label ``kubernetes.io/hostname``."""
 
-Json = dict[str, object]
+
 Quantities = Mapping[str, str | int | float]
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -199,7 +200,7 @@ def lost_conditions(message: str) -> list[NodeCondition]:
     return [NodeCondition(type=kind, status="Unknown", reason=REASON_LOST, message=message) for kind in kinds]
 
 
-def node_manifest(form: NodeForm, conditions: list[NodeCondition], *, now: datetime) -> Json:
+def node_manifest(form: NodeForm, conditions: list[NodeCondition], *, now: datetime) -> RawObject:
     """The node as it is made: with the taint that keeps ordinary pods away."""
     taint = {"key": wellknown.TAINT_KEY, "value": wellknown.TAINT_VALUE, "effect": wellknown.TAINT_EFFECT}
     return {
@@ -211,7 +212,7 @@ def node_manifest(form: NodeForm, conditions: list[NodeCondition], *, now: datet
     }
 
 
-def node_patch(node: Node, form: NodeForm, conditions: list[NodeCondition], *, now: datetime) -> Json:
+def node_patch(node: Node, form: NodeForm, conditions: list[NodeCondition], *, now: datetime) -> RawObject:
     """What is to change about `node`, as a strategic merge patch of its status and metadata; empty: nothing.
 
     A capability label is taken away when it was the device's (it is in the annotation) and is not any more.
@@ -227,11 +228,11 @@ def node_patch(node: Node, form: NodeForm, conditions: list[NodeCondition], *, n
     status = _status_changes(node.status, form.status)
     if changed := merge_conditions(node.status.conditions, conditions, now=now):
         status["conditions"] = changed
-    body: Json = {"metadata": metadata} if metadata else {}
+    body: RawObject = {"metadata": metadata} if metadata else {}
     return {**body, "status": status} if status else body
 
 
-def lost_patch(node: Node, message: str, *, now: datetime) -> Json:
+def lost_patch(node: Node, message: str, *, now: datetime) -> RawObject:
     """What is to change about the node of a lost device; empty: nothing, because it says so already."""
     conditions = node.status.conditions
     wanted = lost_conditions(message)
@@ -242,7 +243,7 @@ def lost_patch(node: Node, message: str, *, now: datetime) -> Json:
 
 def merge_conditions(
     present: Iterable[NodeCondition], wanted: Iterable[NodeCondition], *, now: datetime
-) -> list[Json]:
+) -> list[RawObject]:
     """The conditions among `wanted` that are not `present`, complete with their times.
 
     A device that was asleep and of which `wanted` says nothing any more is awake.
@@ -252,7 +253,7 @@ def merge_conditions(
     if wellknown.CONDITION_ASLEEP in by_type:
         target.setdefault(wellknown.CONDITION_ASLEEP, _AWAKE)
     moment = rfc3339(now)
-    changed: list[Json] = []
+    changed: list[RawObject] = []
     for condition in target.values():
         before = by_type.get(condition.type)
         if before is not None and _said(before) == _said(condition):
@@ -277,14 +278,14 @@ def _vanished(node: Node, form: NodeForm) -> set[str]:
     return (labels & node.metadata.labels.keys()) - form.labels.keys()
 
 
-def _status_body(status: NodeStatus) -> Json:
-    body: Json = msgspec.to_builtins(status)
+def _status_body(status: NodeStatus) -> RawObject:
+    body: RawObject = msgspec.to_builtins(status)
     del body["conditions"]
     return body
 
 
-def _status_changes(present: NodeStatus, wanted: NodeStatus) -> Json:
-    changes: Json = {}
+def _status_changes(present: NodeStatus, wanted: NodeStatus) -> RawObject:
+    changes: RawObject = {}
     for field in ("capacity", "allocatable"):
         if not _same_quantities(getattr(present, field), getattr(wanted, field)):
             changes[field] = getattr(wanted, field)
