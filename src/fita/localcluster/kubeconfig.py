@@ -59,17 +59,30 @@ def kubeconfig(identity: Identity, *, authority: Authority, server: str) -> byte
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
+def client_certificate(path: Path) -> bytes:
+    """The client certificate (PEM) in a kubeconfig of our own. Raises `ValueError` when there is none."""
+    return _certificate(_read(path))
+
+
 def _is_current(path: Path, authority: Authority, server: str, clock: Clock) -> bool:
     try:
-        written = msgspec.json.decode(path.read_bytes(), type=_Written)
-        certificate = base64.b64decode(written.users[0].user["client-certificate-data"], validate=True)
-    except (FileNotFoundError, msgspec.DecodeError, KeyError, ValueError):
+        written = _read(path)
+        certificate = _certificate(written)
+    except (FileNotFoundError, ValueError):
         return False
     same_server = written.clusters[0].cluster == {
         "server": server,
         "certificate-authority-data": _base64(authority.pem),
     }
     return same_server and pem_is_current(certificate, authority, clock=clock)
+
+
+def _read(path: Path) -> _Written:
+    return msgspec.json.decode(path.read_bytes(), type=_Written)
+
+
+def _certificate(written: _Written) -> bytes:
+    return base64.b64decode(written.users[0].user.get("client-certificate-data", ""), validate=True)
 
 
 def _base64(data: bytes) -> str:

@@ -184,6 +184,11 @@ def pem_is_current(pem: bytes, authority: Authority, *, clock: Clock = utc_now) 
     return clock() < min(renew_at, authority.certificate.not_valid_after_utc) and authority.issued(certificate)
 
 
+def expires_at(pem: bytes) -> datetime:
+    """When a certificate ends. Raises `ValueError` for what is none."""
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+
+
 def default_server_names(bind_address: str, service_address: str) -> tuple[str, ...]:
     """Every name a client may use for the API server: this machine, `bind_address`, the Service's names."""
     addresses = ["127.0.0.1", "::1", service_address]
