@@ -42,6 +42,14 @@ class Answer(msgspec.Struct, frozen=True):
         return said or self.headers.get("Content-Type", "").partition(";")[0].strip()
 
     @property
+    def location(self) -> URL:
+        """Where the registry sends us; an empty address when it names none."""
+        try:
+            return self.url.join(URL(self.headers.get("Location", ""), encoded=True))
+        except ValueError:
+            return URL()
+
+    @property
     def retry_after_s(self) -> float:
         """How long the registry asks to wait (RFC 9110 section 10.2.3), within reason; 0 when it does not say."""
         said = self.headers.get("Retry-After", "").strip()

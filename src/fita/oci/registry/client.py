@@ -58,7 +58,8 @@ def open_http() -> aiohttp.ClientSession:
 class RemoteRepository:
     """One repository of one registry, as one user: a `ContentSource` that can also be written to.
 
-    `plain_http` are registries that are spoken to without TLS; those on this machine always are.
+    `plain_http` are registries that are spoken to without TLS; those on this machine always are. `base` is where
+    its manifests and blobs are.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class RemoteRepository:
         self._authorization = ""
         self._actions = "pull"
         host = _DOCKER_HUB_HOST if reference.registry == DOCKER_HUB else reference.registry
-        self._base = URL(f"{'http' if self._allow_http else 'https'}://{host}/v2/{reference.repository}/")
+        self.base = URL(f"{'http' if self._allow_http else 'https'}://{host}/v2/{reference.repository}/")
 
     async def resolve(self, reference: Reference) -> Content:
         """The manifest or index that `reference` names."""
-        url = self._base / "manifests" / reference.target
+        url = self.base / "manifests" / reference.target
         answer = await self._read(url, limit_bytes=MAX_MANIFEST_BYTES)
         content = Content(answer.media_type, answer.body)
         for digest in (reference.digest, answer.headers.get("Docker-Content-Digest", "")):
@@ -99,7 +100,7 @@ class RemoteRepository:
                 f"a part of {reference} has {descriptor.size} bytes, at most {limit_bytes} are read",
                 hint="it is not a service for a device",
             )
-        url = self._base / ("manifests" if is_manifest else "blobs") / descriptor.digest
+        url = self.base / ("manifests" if is_manifest else "blobs") / descriptor.digest
         answer = await self._read(url, limit_bytes=descriptor.size)
         what = f"{descriptor.digest} of {reference}"
         if len(answer.body) != descriptor.size:
@@ -108,7 +109,7 @@ class RemoteRepository:
 
     async def has_manifest(self, digest: str) -> bool:
         """Whether the repository has the manifest `digest`."""
-        answer = await self._request("HEAD", self._base / "manifests" / digest, headers={"Accept": _ACCEPT})
+        answer = await self._request("HEAD", self.base / "manifests" / digest, headers={"Accept": _ACCEPT})
         if answer.status == 404:
             return False
         self._expect(answer, 200)
@@ -117,13 +118,12 @@ class RemoteRepository:
     async def push_blob(self, blob: Content) -> None:
         """Store `blob` unless the registry has it (distribution-spec, monolithic upload)."""
         self._actions = "pull,push"
-        present = await self._request("HEAD", self._base / "blobs" / blob.digest)
+        present = await self._request("HEAD", self.base / "blobs" / blob.digest)
         if present.status == 200:
             return
-        started = await self._request("POST", self._base / "blobs" / "uploads/")
+        started = await self._request("POST", self.base / "blobs" / "uploads/")
         self._expect(started, 202)
-        location = started.headers.get("Location", "")
-        upload = self._same_place(started.url.join(URL(location, encoded=True)))
+        upload = self._same_place(started.location)
         headers = {"Content-Type": "application/octet-stream"}
         done = await self._request(
             "PUT", upload.extend_query({"digest": blob.digest}), headers=headers, body=blob.data
@@ -133,7 +133,7 @@ class RemoteRepository:
     async def push_manifest(self, manifest: Content, target: str) -> None:
         """Store `manifest`, whose parts are there, under the tag or digest `target`."""
         self._actions = "pull,push"
-        url = self._base / "manifests" / target
+        url = self.base / "manifests" / target
         done = await self._request("PUT", url, headers={"Content-Type": manifest.media_type}, body=manifest.data)
         self._expect(done, 201, 202)
         stored = done.headers.get("Docker-Content-Digest", manifest.digest)
@@ -151,7 +151,7 @@ class RemoteRepository:
         raise RegistryUnavailableError(f"{self._reference.registry} redirects more than {_MAX_REDIRECTS} times")
 
     def _redirected(self, answer: Answer) -> URL:
-        target = answer.url.join(URL(answer.headers.get("Location", ""), encoded=True))
+        target = answer.location
         if target.scheme == "https" or (target.scheme == "http" and self._allow_http):
             return target
         raise RegistryUnavailableError(
@@ -160,7 +160,7 @@ class RemoteRepository:
 
     def _same_place(self, url: URL) -> URL:
         """`url`, where content may be sent: the registry itself, or over TLS anywhere it says."""
-        if url.origin() == self._base.origin() or url.scheme == "https":
+        if url.host and (url.scheme == "https" or url.origin() == self.base.origin()):
             return url
         raise RegistryUnavailableError(f"{self._reference.registry} wants uploads at {str(url)[:200]!r}")
 
@@ -196,7 +196,7 @@ class RemoteRepository:
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None, limit_bytes: int
     ) -> Answer:
         sent = dict(headers)
-        if self._authorization and url.origin() == self._base.origin():
+        if self._authorization and url.origin() == self.base.origin():
             sent["Authorization"] = self._authorization
         # A file object, because aiohttp warns of large bytes.
         data = BytesIO(body) if body is not None else None
@@ -206,7 +206,7 @@ class RemoteRepository:
 
     async def _authorize(self, answer: Answer) -> bool:
         """Whether there is a new answer to the registry's challenge, kept for this and the next requests."""
-        if answer.url.origin() != self._base.origin():
+        if answer.url.origin() != self.base.origin():
             return False
         authorization = await authorize(
             self._http,
