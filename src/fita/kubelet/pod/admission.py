@@ -1,9 +1,9 @@
 """Whether a device can take a pod: pure functions from pod, device and service to a refusal or nothing.
 
 Only what kube-scheduler itself accounts for (requests against allocatable) makes a pod fail for good, as a
-kubelet's admission does: no controller's next pod will be bound to the same place then. What the scheduler does not
-know (a pod of two containers, a service for another platform, a device whose memory is full) leaves the pod waiting
-with its reason, because a ReplicaSet would otherwise make new pods as fast as they are refused.
+kubelet's admission does: no controller's next pod will be bound to the same place then. What the scheduler does
+not know (a pod of two containers, a service for another platform, a device whose memory is full) leaves the pod
+waiting with its reason, because a ReplicaSet would otherwise make new pods as fast as they are refused.
 
 Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/lifecycle/predicate.go
 """

@@ -1,7 +1,7 @@
 """The environment of a service: a container's `env` and `envFrom`, resolved as a kubelet does.
 
-ConfigMaps and Secrets are read when a service is deployed and never again: as for any pod, a change of theirs needs
-a new pod.
+ConfigMaps and Secrets are read when a service is deployed and never again: as for any pod, a change of theirs
+needs a new pod.
 
 Source: https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/ and
 https://kubernetes.io/docs/concepts/workloads/pods/downward-api/
