@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fita.tinyml import element_kernel, window_kernel
 from fita.tinyml.errors import InputError
 from fita.tinyml.graph import Graph, Operator, OperatorBase, Tensor
+from fita.tinyml.kernel import element, window
 from fita.tinyml.operator import (
     Add,
     AveragePool2D,
@@ -34,24 +34,24 @@ from fita.tinyml.operator import (
 from fita.tinyml.tensor import Array
 
 _KERNELS: dict[type[OperatorBase], Callable[..., Array]] = {
-    Add: element_kernel.run_add,
-    AveragePool2D: window_kernel.run_average_pool_2d,
-    Concatenation: element_kernel.run_concatenation,
-    Conv2D: window_kernel.run_conv_2d,
-    DepthwiseConv2D: window_kernel.run_depthwise_conv_2d,
-    Dequantize: element_kernel.run_dequantize,
-    FullyConnected: window_kernel.run_fully_connected,
-    Lookup: element_kernel.run_lookup,
-    MaxPool2D: window_kernel.run_max_pool_2d,
-    Mean: element_kernel.run_mean,
-    Mul: element_kernel.run_mul,
-    Pad: element_kernel.run_pad,
-    Quantize: element_kernel.run_quantize,
-    Reshape: element_kernel.run_reshape,
-    Softmax: element_kernel.run_softmax,
-    StridedSlice: element_kernel.run_strided_slice,
-    Sub: element_kernel.run_add,
-    Transpose: element_kernel.run_transpose,
+    Add: element.run_add,
+    AveragePool2D: window.run_average_pool_2d,
+    Concatenation: element.run_concatenation,
+    Conv2D: window.run_conv_2d,
+    DepthwiseConv2D: window.run_depthwise_conv_2d,
+    Dequantize: element.run_dequantize,
+    FullyConnected: window.run_fully_connected,
+    Lookup: element.run_lookup,
+    MaxPool2D: window.run_max_pool_2d,
+    Mean: element.run_mean,
+    Mul: element.run_mul,
+    Pad: element.run_pad,
+    Quantize: element.run_quantize,
+    Reshape: element.run_reshape,
+    Softmax: element.run_softmax,
+    StridedSlice: element.run_strided_slice,
+    Sub: element.run_add,
+    Transpose: element.run_transpose,
 }
 
 

@@ -328,15 +328,14 @@ class Softmax(OneInput):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mean(OneInput):
-    """MEAN over `axes` (ascending, non-negative) of n elements each.
+    """MEAN over `axes` (ascending, non-negative): the sum of n stored values less n zero points, rescaled.
 
-    With a `rescale` (1 / n worked into it): the sum of stored values less n zero points, rescaled. Without, when
-    input and output share scale and zero point: the sum of stored values divided by n, truncated toward zero.
+    `rescale` has 1 / n worked into it.
     """
 
     axes: tuple[int, ...]
     keep_dims: bool
-    rescale: Rescale | None
+    rescale: Rescale
     kind: ClassVar[str] = "MEAN"
 
     @property

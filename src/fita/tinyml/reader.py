@@ -9,36 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from fita.tinyml import decode_elementwise, decode_move, decode_weighted, flatbuffer
+from fita.tinyml.decode import elementwise, flatbuffer, move, weighted
+from fita.tinyml.decode.model_file import FileModel
+from fita.tinyml.decode.operator_source import OperatorSource, TensorTable
 from fita.tinyml.errors import ModelFormatError, UnsupportedModelError
 from fita.tinyml.graph import Graph, Operator
-from fita.tinyml.model_file import FileModel
-from fita.tinyml.operator_source import OperatorSource, TensorTable
 from fita.tinyml.tensor import Tensor
 
 _DECODERS: dict[str, Callable[[OperatorSource], Operator]] = {
-    "ADD": decode_elementwise.decode_add,
-    "AVERAGE_POOL_2D": decode_weighted.decode_average_pool_2d,
-    "CONCATENATION": decode_move.decode_concatenation,
-    "CONV_2D": decode_weighted.decode_conv_2d,
-    "DEPTHWISE_CONV_2D": decode_weighted.decode_depthwise_conv_2d,
-    "DEQUANTIZE": decode_elementwise.decode_dequantize,
-    "FULLY_CONNECTED": decode_weighted.decode_fully_connected,
-    "LEAKY_RELU": decode_elementwise.decode_leaky_relu,
-    "LOGISTIC": decode_elementwise.decode_logistic,
-    "MAX_POOL_2D": decode_weighted.decode_max_pool_2d,
-    "MEAN": decode_elementwise.decode_mean,
-    "MUL": decode_elementwise.decode_mul,
-    "PAD": decode_move.decode_pad,
-    "QUANTIZE": decode_elementwise.decode_quantize,
-    "RELU": decode_elementwise.decode_relu,
-    "RELU6": decode_elementwise.decode_relu6,
-    "RESHAPE": decode_move.decode_reshape,
-    "SOFTMAX": decode_elementwise.decode_softmax,
-    "STRIDED_SLICE": decode_move.decode_strided_slice,
-    "SUB": decode_elementwise.decode_sub,
-    "TANH": decode_elementwise.decode_tanh,
-    "TRANSPOSE": decode_move.decode_transpose,
+    "ADD": elementwise.decode_add,
+    "AVERAGE_POOL_2D": weighted.decode_average_pool_2d,
+    "CONCATENATION": move.decode_concatenation,
+    "CONV_2D": weighted.decode_conv_2d,
+    "DEPTHWISE_CONV_2D": weighted.decode_depthwise_conv_2d,
+    "DEQUANTIZE": elementwise.decode_dequantize,
+    "FULLY_CONNECTED": weighted.decode_fully_connected,
+    "LEAKY_RELU": elementwise.decode_leaky_relu,
+    "LOGISTIC": elementwise.decode_logistic,
+    "MAX_POOL_2D": weighted.decode_max_pool_2d,
+    "MEAN": elementwise.decode_mean,
+    "MUL": elementwise.decode_mul,
+    "PAD": move.decode_pad,
+    "QUANTIZE": elementwise.decode_quantize,
+    "RELU": elementwise.decode_relu,
+    "RELU6": elementwise.decode_relu6,
+    "RESHAPE": move.decode_reshape,
+    "SOFTMAX": elementwise.decode_softmax,
+    "STRIDED_SLICE": move.decode_strided_slice,
+    "SUB": elementwise.decode_sub,
+    "TANH": elementwise.decode_tanh,
+    "TRANSPOSE": move.decode_transpose,
 }
 SUPPORTED_OPERATORS = tuple(_DECODERS)
 """Schema names of the operators that FITA runs."""

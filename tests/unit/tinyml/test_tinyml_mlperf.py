@@ -1,7 +1,7 @@
 """MLPerf Tiny's reference models against TFLite Micro and against their published outputs.
 
-The files are not part of this repository. They are looked for in $FITA_MODELS_DIR, else in `shared/models` beside the
-checkout; a test that misses them says so.
+The files are not part of this repository. They are looked for in $FITA_MODELS_DIR, else in `shared/models` beside
+the checkout; a test that misses them says so.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fita.tinyml.fixed_point import reciprocal
@@ -25,7 +23,6 @@ from fita.tinyml.operator import (
 from fita.tinyml.quantization import (
     Clamp,
     Int64Array,
-    Rescale,
     clamp,
     rescale,
     rounding_divide_by_pot,
@@ -71,16 +68,9 @@ def run_softmax(operator: Softmax, data: Array) -> Array:
 
 
 def run_mean(operator: Mean, data: Array) -> Array:
-    sums = data.astype(np.int64).sum(axis=operator.axes)
-    count = math.prod(data.shape[axis] for axis in operator.axes)
-    return _mean(operator, sums, count, operator.rescale).reshape(operator.output.shape)
-
-
-def _mean(operator: Mean, sums: Int64Array, count: int, factor: Rescale | None) -> Array:
-    if factor is None:
-        return np.asarray(np.sign(sums) * (np.abs(sums) // count), dtype=np.int8)
-    centered = sums - operator.input.zero_point * count
-    return clamp(rescale(centered, factor) + operator.output.zero_point, Clamp())
+    sums = _centered(operator.input, data).sum(axis=operator.axes)
+    mean = rescale(sums, operator.rescale) + operator.output.zero_point
+    return clamp(mean, Clamp()).reshape(operator.output.shape)
 
 
 def run_concatenation(operator: Concatenation, *operands: Array) -> Array:

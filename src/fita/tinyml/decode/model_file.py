@@ -1,6 +1,6 @@
 """What a .tflite file says, before anything of it is believed.
 
-Plain records in the file's own words and numbering. `fita.tinyml.flatbuffer` turns files into them and back; the
+Plain records in the file's own words and numbering. The module `flatbuffer` turns files into them and back; the
 Reader checks them and makes the typed graph.
 """
 

@@ -17,8 +17,8 @@ import flatbuffers
 import numpy as np
 import tflite
 
+from fita.tinyml.decode.model_file import FileModel, FileOperator, FileTensor, Number
 from fita.tinyml.errors import ModelFormatError, UnsupportedModelError
-from fita.tinyml.model_file import FileModel, FileOperator, FileTensor, Number
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"

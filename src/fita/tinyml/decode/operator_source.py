@@ -1,6 +1,6 @@
 """One operator of a model file with checked access to its operands and options; what the decoders read from.
 
-A decoder asks for what it needs (`input`, `constant`, `integer`, `clamp`); whatever is missing, contradictory or
+A decoder asks for what it needs (`input`, `constant`, `integer`); whatever is missing, contradictory or
 beyond FITA raises here, with the operator's name and place.
 """
 
@@ -12,25 +12,13 @@ from typing import NoReturn
 
 import numpy as np
 
+from fita.tinyml.decode.model_file import OPTIONAL_TENSOR, FileOperator, FileTensor
 from fita.tinyml.errors import ModelFormatError, UnsupportedModelError
-from fita.tinyml.model_file import OPTIONAL_TENSOR, FileOperator, FileTensor
-from fita.tinyml.operator import Activation
-from fita.tinyml.quantization import INT32_MAX, Clamp, Rescale, quantize_multiplier
 from fita.tinyml.tensor import TYPE_BYTES, Array, DType, Tensor
 
 MAX_TENSOR_BYTES = 64 * 2**20
 MAX_RANK = 5
 MAX_WORK_BYTES = 256 * 2**20
-SUM_MAX = INT32_MAX - 256
-"""Sums stay this far inside int32, so that adding a zero point cannot leave it either."""
-
-_ACTIVATIONS = {0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6}
-_ACTIVATION_LIMITS = {
-    Activation.NONE: (-math.inf, math.inf),
-    Activation.RELU: (0.0, math.inf),
-    Activation.RELU_N1_TO_1: (-1.0, 1.0),
-    Activation.RELU6: (0.0, 6.0),
-}
 QUANTIZE_HINT = "convert it with full int8 quantisation (representative dataset, int8 input and output)"
 
 
@@ -214,57 +202,3 @@ class OperatorSource:
         if not math.isfinite(value):
             self.contradict(f"{option} is {value}")
         return value
-
-    def activation(self) -> Activation:
-        """The fused activation."""
-        number = self.integer("FusedActivationFunction")
-        if number not in _ACTIVATIONS:
-            self.refuse(f"fused activation number {number}", "use RELU, RELU6 or RELU_N1_TO_1, or none")
-        return _ACTIVATIONS[number]
-
-    def clamp(self) -> Clamp:
-        """The output's int8 range under the fused activation."""
-        return self.clamp_to(*_ACTIVATION_LIMITS[self.activation()])
-
-    def clamp_to(self, least: float, most: float) -> Clamp:
-        """The int8 range of real values from least to most at the output's quantisation."""
-        return Clamp(minimum=max(-128, self._stored(least)), maximum=min(127, self._stored(most)))
-
-    def _stored(self, value: float) -> int:
-        if math.isinf(value):
-            return -128 if value < 0 else 127
-        quotient = np.float32(value) / np.float32(self.output.scale)
-        if not abs(quotient) < INT32_MAX:
-            self.refuse(f"the activation's limit {value} is beyond 32 bits at scale {self.output.scale}")
-        return self.output.zero_point + int(math.copysign(math.floor(abs(float(quotient)) + 0.5), quotient))
-
-    def same_quantization(self, first: Tensor, second: Tensor, tolerance: float = 0.0) -> None:
-        """TFLite Micro copies such values without rescaling, so scales and zero points must agree."""
-        if abs(first.scale - second.scale) > tolerance or first.zero_point != second.zero_point:
-            self.refuse(
-                f"tensors {first.index} and {second.index} differ in scale or zero point, which it only copies",
-                "convert with a newer converter, which inserts QUANTIZE",
-            )
-
-    def same_shape(self, first: Tensor, second: Tensor) -> None:
-        if first.shape != second.shape:
-            self.contradict(f"shapes {list(first.shape)} and {list(second.shape)} where equal ones belong")
-
-    def rank_at_most(self, limit: int, *tensors: Tensor) -> None:
-        if any(len(tensor.shape) > limit for tensor in tensors):
-            self.refuse(f"more than {limit} dimensions", "reshape to fewer dimensions")
-
-    def rescale(self, factor: float, bound: int) -> Rescale:
-        """A factor for sums of at most `bound`, refused where the kernel's 32 bits would not hold them."""
-        try:
-            rescale = quantize_multiplier(factor)
-        except OverflowError as error:
-            self.refuse(str(error), "choose scales that lie closer together")
-        self.bounded(bound << max(rescale.shift, 0))
-        return rescale
-
-    def bounded(self, sum_bound: int) -> None:
-        if sum_bound > SUM_MAX:
-            self.refuse(
-                "its sums may leave 32 bits", "use fewer inputs a channel or scales that lie closer together"
-            )

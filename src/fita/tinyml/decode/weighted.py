@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fita.tinyml.decode.check import check_same_quantization, check_sum, fused_activation, output_clamp
+from fita.tinyml.decode.operator_source import QUANTIZE_HINT, OperatorSource
 from fita.tinyml.operator import (
     AveragePool2D,
     Conv2D,
@@ -12,7 +14,6 @@ from fita.tinyml.operator import (
     MaxPool2D,
     Window,
 )
-from fita.tinyml.operator_source import QUANTIZE_HINT, OperatorSource
 from fita.tinyml.quantization import Requantization, quantize_multipliers
 from fita.tinyml.tensor import Array, Tensor
 
@@ -42,7 +43,7 @@ def decode_conv_2d(source: OperatorSource) -> Conv2D:
         weights=weights,
         bias=bias,
         requantization=_requantization(source, weights.values, 0, bias),
-        activation=source.activation(),
+        activation=fused_activation(source),
         window=_window(source, height, width),
     )
 
@@ -67,7 +68,7 @@ def decode_depthwise_conv_2d(source: OperatorSource) -> DepthwiseConv2D:
         weights=weights,
         bias=bias,
         requantization=_requantization(source, weights.values, 3, bias),
-        activation=source.activation(),
+        activation=fused_activation(source),
         window=_window(source, height, width),
         depth_multiplier=multiplier,
     )
@@ -93,7 +94,7 @@ def decode_fully_connected(source: OperatorSource) -> FullyConnected:
         weights=weights,
         bias=bias,
         requantization=_requantization(source, weights.values, 0, bias),
-        activation=source.activation(),
+        activation=fused_activation(source),
     )
 
 
@@ -104,8 +105,8 @@ def decode_average_pool_2d(source: OperatorSource) -> AveragePool2D:
         output=output,
         input=data,
         window=window,
-        clamp=source.clamp(),
-        activation=source.activation(),
+        clamp=output_clamp(source),
+        activation=fused_activation(source),
     )
 
 
@@ -116,8 +117,8 @@ def decode_max_pool_2d(source: OperatorSource) -> MaxPool2D:
         output=output,
         input=data,
         window=window,
-        clamp=source.clamp(),
-        activation=source.activation(),
+        clamp=output_clamp(source),
+        activation=fused_activation(source),
     )
 
 
@@ -126,7 +127,7 @@ def _pool(source: OperatorSource) -> tuple[Tensor, Tensor, Window]:
     data, output = source.input(), source.output
     _check_image(source, data, output)
     _check_channels(source, output, data.shape[3])
-    source.same_quantization(data, output, _POOL_SCALE_TOLERANCE)
+    check_same_quantization(source, data, output, _POOL_SCALE_TOLERANCE)
     height, width = source.integer("FilterHeight"), source.integer("FilterWidth")
     if height >= 2 * data.shape[1] or width >= 2 * data.shape[2]:
         source.refuse(f"a window of {height}x{width} over {data.shape[1]}x{data.shape[2]}", "use a smaller window")
@@ -217,12 +218,12 @@ def _requantization(source: OperatorSource, weights: Array, axis: int, bias: Ten
     bounds = rows.sum(axis=1, dtype=np.int64) * offset
     if bias is not None:
         bounds = bounds + np.abs(bias.values.reshape(-1).astype(np.int64))
-    source.bounded(int((bounds << np.maximum(shifts, 0)).max()))
+    check_sum(source, int((bounds << np.maximum(shifts, 0)).max()))
     return Requantization(
         multipliers=multipliers,
         shifts=shifts,
         output_zero_point=source.output.zero_point,
-        clamp=source.clamp(),
+        clamp=output_clamp(source),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fita.tinyml.decode.check import check_rank, check_same_quantization
+from fita.tinyml.decode.operator_source import OperatorSource
 from fita.tinyml.operator import Concatenation, Pad, Reshape, StridedSlice, Transpose
-from fita.tinyml.operator_source import OperatorSource
 from fita.tinyml.tensor import Tensor
 
 MAX_CONCATENATION_INPUTS = 10
@@ -16,7 +17,7 @@ def decode_concatenation(source: OperatorSource) -> Concatenation:
     source.operands(1, MAX_CONCATENATION_INPUTS)
     output = source.output
     operands = tuple(source.input(position) for position in range(source.input_count))
-    source.rank_at_most(MAX_CONCATENATION_RANK, output, *operands)
+    check_rank(source, MAX_CONCATENATION_RANK, output, *operands)
     if source.integer("FusedActivationFunction"):
         source.refuse("a fused activation", "put the activation before the concatenation")
     axis = source.integer("Axis")
@@ -31,7 +32,7 @@ def decode_concatenation(source: OperatorSource) -> Concatenation:
 def _check_concatenation(source: OperatorSource, operands: tuple[Tensor, ...], axis: int) -> None:
     output = source.output
     for operand in operands:
-        source.same_quantization(operand, output)
+        check_same_quantization(source, operand, output)
         if len(operand.shape) != len(output.shape) or _without(operand, axis) != _without(output, axis):
             source.contradict(f"input {list(operand.shape)} does not fit output {list(output.shape)}")
     total = sum(operand.shape[axis] for operand in operands)
@@ -46,8 +47,8 @@ def _without(tensor: Tensor, axis: int) -> tuple[int, ...]:
 def decode_pad(source: OperatorSource) -> Pad:
     source.operands(2, 2)
     data, output = source.input(), source.output
-    source.rank_at_most(MAX_PAD_RANK, data)
-    source.same_quantization(data, output)
+    check_rank(source, MAX_PAD_RANK, data)
+    check_same_quantization(source, data, output)
     flat = source.constant_integers(1, "paddings")
     if len(flat) != 2 * len(data.shape) or any(count < 0 for count in flat):
         source.contradict(f"paddings {flat} for {len(data.shape)} dimensions")
@@ -61,7 +62,7 @@ def decode_pad(source: OperatorSource) -> Pad:
 def decode_reshape(source: OperatorSource) -> Reshape:
     source.operands(1, 2)
     data, output = source.input(), source.output
-    source.same_quantization(data, output)
+    check_same_quantization(source, data, output)
     if data.elements != output.elements:
         source.contradict(f"{data.elements} elements become {output.elements}")
     return Reshape(index=source.index, output=output, input=data)
@@ -70,7 +71,7 @@ def decode_reshape(source: OperatorSource) -> Reshape:
 def decode_transpose(source: OperatorSource) -> Transpose:
     source.operands(2, 2)
     data, output = source.input(), source.output
-    source.same_quantization(data, output)
+    check_same_quantization(source, data, output)
     permutation = tuple(source.constant_integers(1, "axes"))
     if sorted(permutation) != list(range(len(data.shape))):
         source.contradict(f"{list(permutation)} is no order of {len(data.shape)} axes")
@@ -83,8 +84,8 @@ def decode_transpose(source: OperatorSource) -> Transpose:
 def decode_strided_slice(source: OperatorSource) -> StridedSlice:
     source.operands(4, 4)
     data, output = source.input(), source.output
-    source.rank_at_most(MAX_SLICE_RANK, data)
-    source.same_quantization(data, output)
+    check_rank(source, MAX_SLICE_RANK, data)
+    check_same_quantization(source, data, output)
     if any(source.integer(option) for option in ("EllipsisMask", "NewAxisMask", "Offset")):
         source.refuse("an ellipsis, a new axis or an offset", "write the slice with plain starts and ends")
     begins, ends, strides = (source.constant_integers(position, "slice limits") for position in (1, 2, 3))

@@ -11,8 +11,18 @@ import math
 import numpy as np
 
 from fita.tinyml import fixed_point
+from fita.tinyml.decode.check import (
+    bounded_rescale,
+    check_rank,
+    check_same_quantization,
+    check_same_shape,
+    check_sum,
+    fused_activation,
+    output_clamp,
+    output_clamp_to,
+)
+from fita.tinyml.decode.operator_source import OperatorSource
 from fita.tinyml.operator import Add, Dequantize, Function, Lookup, Mean, Mul, Quantize, Softmax, Sub
-from fita.tinyml.operator_source import OperatorSource
 from fita.tinyml.quantization import (
     Clamp,
     Int64Array,
@@ -22,7 +32,6 @@ from fita.tinyml.quantization import (
     quantize_multiplier,
     rescale,
     rounding_divide_by_pot,
-    wrap_int32,
 )
 from fita.tinyml.tensor import Array, Tensor
 
@@ -34,6 +43,8 @@ MAX_SOFTMAX_DEPTH = 511
 MAX_MEAN_AXES = 2
 _SOFTMAX_INTEGER_BITS = 5
 _SIGMOID_INTEGER_BITS = 4
+_SIGMOID_MAX_SHIFT = 62
+"""From 31 on the radius is 0 and nothing is scaled; the kernel's own shift ends here."""
 _STORED: Int64Array = np.arange(-128, 128, dtype=np.int64)
 
 
@@ -45,9 +56,9 @@ def decode_add(source: OperatorSource) -> Add:
         output=output,
         lhs=lhs,
         rhs=rhs,
-        clamp=source.clamp(),
+        clamp=output_clamp(source),
         output_rescale=_below_one(source, twice_scale / ((1 << SUM_SHIFT) * output.scale)),
-        activation=source.activation(),
+        activation=fused_activation(source),
         lhs_rescale=_below_one(source, lhs.scale / twice_scale),
         rhs_rescale=_below_one(source, rhs.scale / twice_scale),
     )
@@ -63,9 +74,9 @@ def decode_sub(source: OperatorSource) -> Sub:
         output=output,
         lhs=lhs,
         rhs=rhs,
-        clamp=source.clamp(),
+        clamp=output_clamp(source),
         output_rescale=_below_one(source, float(twice_scale / result_scale)),
-        activation=source.activation(),
+        activation=fused_activation(source),
         lhs_rescale=_below_one(source, float(lhs_scale / twice_scale)),
         rhs_rescale=_below_one(source, float(rhs_scale / twice_scale)),
     )
@@ -79,9 +90,9 @@ def decode_mul(source: OperatorSource) -> Mul:
         output=output,
         lhs=lhs,
         rhs=rhs,
-        clamp=source.clamp(),
-        output_rescale=source.rescale(lhs.scale * rhs.scale / output.scale, bound),
-        activation=source.activation(),
+        clamp=output_clamp(source),
+        output_rescale=bounded_rescale(source, lhs.scale * rhs.scale / output.scale, bound),
+        activation=fused_activation(source),
     )
 
 
@@ -89,7 +100,7 @@ def _two_inputs(source: OperatorSource) -> tuple[Tensor, Tensor, Tensor]:
     source.operands(2, 2)
     lhs, rhs, output = source.input(0), source.input(1), source.output
     if lhs.shape != rhs.shape:
-        source.rank_at_most(MAX_BROADCAST_RANK, lhs, rhs, output)
+        check_rank(source, MAX_BROADCAST_RANK, lhs, rhs, output)
     try:
         shape = np.broadcast_shapes(lhs.shape, rhs.shape)
     except ValueError:
@@ -117,7 +128,7 @@ def _below_one(source: OperatorSource, factor: float) -> Rescale:
 def decode_softmax(source: OperatorSource) -> Softmax:
     source.operands(1, 1)
     data, output, beta = source.input(), source.output, source.real("Beta")
-    source.same_shape(data, output)
+    check_same_shape(source, data, output)
     if not data.shape or data.shape[-1] > MAX_SOFTMAX_DEPTH:
         source.refuse(f"more than {MAX_SOFTMAX_DEPTH} classes", "leave SOFTMAX out and take the largest output")
     if output.scale != 1 / 256 or output.zero_point != -128:
@@ -130,7 +141,7 @@ def decode_softmax(source: OperatorSource) -> Softmax:
         output=output,
         input=data,
         beta=beta,
-        exponentials=_exponentials(quantize_multiplier(factor)),
+        exponentials=_exponentials(factor),
     )
 
 
@@ -139,10 +150,14 @@ def _input_radius(integer_bits: int, shift: int) -> int:
     return math.floor(((1 << integer_bits) - 1) * 2.0 ** (31 - integer_bits) / 2.0**shift)
 
 
-def _exponentials(factor: Rescale) -> Array:
+def _exponentials(factor: float) -> Array:
     differences = -np.arange(256, dtype=np.int64)
-    counted = differences >= -_input_radius(_SOFTMAX_INTEGER_BITS, factor.shift)
-    scaled = rescale(np.where(counted, differences, 0), factor)
+    try:
+        multiplier = quantize_multiplier(factor)
+    except OverflowError:  # so steep that only the maximum itself counts
+        multiplier = Rescale(multiplier=0, shift=31)
+    counted = differences >= -_input_radius(_SOFTMAX_INTEGER_BITS, multiplier.shift)
+    scaled = rescale(np.where(counted, differences, 0), multiplier)
     values = fixed_point.exp_on_negative_values(scaled, _SOFTMAX_INTEGER_BITS)
     return np.where(counted, values, 0).astype(np.int32)
 
@@ -173,17 +188,15 @@ def decode_mean(source: OperatorSource) -> Mean:
     )
 
 
-def _mean_rescale(source: OperatorSource, count: int) -> Rescale | None:
+def _mean_rescale(source: OperatorSource, count: int) -> Rescale:
     """The factor for a sum of `count` values: the scales' quotient with 1 / count worked into it."""
     data, output = source.input(), source.output
     bound = count * 255
-    source.bounded(bound)
-    if data.scale == output.scale and data.zero_point == output.zero_point:
-        return None
-    factor = source.rescale(data.scale / output.scale, 1)
+    check_sum(source, bound)
+    factor = bounded_rescale(source, data.scale / output.scale, 1)
     shift = min(count.bit_length() - 1, 32, 31 + factor.shift)
     result = Rescale(multiplier=(factor.multiplier << shift) // count, shift=factor.shift - shift)
-    source.bounded(bound << max(result.shift, 0))
+    check_sum(source, bound << max(result.shift, 0))
     return result
 
 
@@ -207,13 +220,12 @@ def _sigmoid_argument(source: OperatorSource, data: Tensor) -> tuple[Int64Array,
     """Every stored value without the zero point, the radius beyond which the function is flat, and it in Q4."""
     factor = data.scale * (1 << (31 - _SIGMOID_INTEGER_BITS))
     fraction, shift = math.frexp(factor)
-    if not 0 <= shift <= 30:
+    if not 0 <= shift <= _SIGMOID_MAX_SHIFT:
         source.refuse(f"the input scale {data.scale} is beyond what TFLite Micro takes")
     radius = _input_radius(_SIGMOID_INTEGER_BITS, shift)
     centered = _STORED - data.zero_point
     inside = np.where(np.abs(centered) < radius, centered, 0)
-    multiplier = math.floor(fraction * 2.0**31 + 0.5)
-    scaled = multiply_by_quantized_multiplier(inside, int(wrap_int32(np.asarray(multiplier))), shift)
+    scaled = multiply_by_quantized_multiplier(inside, int(fraction * 2.0**31), shift)
     return centered, radius, scaled
 
 
@@ -224,23 +236,23 @@ def _saturated(values: Int64Array, centered: Int64Array, radius: int) -> Array:
 
 def decode_relu(source: OperatorSource) -> Lookup:
     data, output = _one_input(source)
-    factor = source.rescale(data.scale / output.scale, 1)
+    factor = bounded_rescale(source, data.scale / output.scale, 1)
     values = output.zero_point + rescale(_STORED - data.zero_point, factor)
-    return _lookup(source, "RELU", clamp(values, source.clamp_to(0.0, math.inf)))
+    return _lookup(source, "RELU", clamp(values, output_clamp_to(source, 0.0, math.inf)))
 
 
 def decode_relu6(source: OperatorSource) -> Lookup:
     data, output = _one_input(source)
-    source.same_quantization(data, output)
-    return _lookup(source, "RELU6", clamp(_STORED, source.clamp_to(0.0, 6.0)))
+    check_same_quantization(source, data, output)
+    return _lookup(source, "RELU6", clamp(_STORED, output_clamp_to(source, 0.0, 6.0)))
 
 
 def decode_leaky_relu(source: OperatorSource) -> Lookup:
     data, output = _one_input(source)
     alpha = source.real("Alpha")
     input_scale, output_scale = np.float32(data.scale), np.float32(output.scale)
-    identity = source.rescale(float(input_scale / output_scale), 1)
-    slope = source.rescale(float(input_scale * np.float32(alpha) / output_scale), 1)
+    identity = bounded_rescale(source, float(input_scale / output_scale), 1)
+    slope = bounded_rescale(source, float(input_scale * np.float32(alpha) / output_scale), 1)
     sign = -1 if slope.multiplier < 0 else 1
     magnitude = Rescale(multiplier=abs(slope.multiplier), shift=slope.shift)
     centered = _STORED - data.zero_point
@@ -251,11 +263,11 @@ def decode_leaky_relu(source: OperatorSource) -> Lookup:
 def decode_quantize(source: OperatorSource) -> Quantize | Lookup:
     source.operands(1, 1)
     data, output = source.any_input(), source.output
-    source.same_shape(data, output)
+    check_same_shape(source, data, output)
     if data.dtype == "float32":
         return Quantize(index=source.index, output=output, input=data)
     data = source.input()
-    factor = source.rescale(data.scale / output.scale, 1)
+    factor = bounded_rescale(source, data.scale / output.scale, 1)
     values = rescale(_STORED - data.zero_point, factor) + output.zero_point
     return _lookup(source, "QUANTIZE", clamp(values, Clamp()))
 
@@ -263,7 +275,7 @@ def decode_quantize(source: OperatorSource) -> Quantize | Lookup:
 def decode_dequantize(source: OperatorSource) -> Dequantize:
     source.operands(1, 1)
     data, output = source.input(), source.any_output
-    source.same_shape(data, output)
+    check_same_shape(source, data, output)
     if output.dtype != "float32":
         source.refuse(f"an output of {output.dtype}", "dequantise to float32")
     return Dequantize(index=source.index, output=output, input=data)
@@ -272,7 +284,7 @@ def decode_dequantize(source: OperatorSource) -> Dequantize:
 def _one_input(source: OperatorSource) -> tuple[Tensor, Tensor]:
     source.operands(1, 1)
     data, output = source.input(), source.output
-    source.same_shape(data, output)
+    check_same_shape(source, data, output)
     return data, output
 
 

@@ -1,0 +1,1 @@
+"""What random models are drawn with; `fita.tinyml.generate` is its only door."""
