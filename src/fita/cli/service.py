@@ -31,7 +31,7 @@ PlainHttpOption = Annotated[
     bool,
     typer.Option("--plain-http", help="Speak to this registry without TLS (one on this machine always is)."),
 ]
-TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds for the whole transfer.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for the whole transfer.")]
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="Like average:1 (in the store) or registry:5000/average:1.")
 ]
