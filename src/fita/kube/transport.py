@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,6 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from fita import __version__
-from fita.base.backoff import Backoff
 from fita.kube.access import ClusterAccess
 from fita.kube.errors import ApiError, ConnectionFailedError, api_error
 
@@ -46,6 +46,7 @@ class Transport:
     def __init__(self, access: ClusterAccess, *, max_in_flight: int) -> None:
         self._access = access
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._rng = random.Random()
         self._opened: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -76,17 +77,19 @@ class Transport:
         content_type: str = "application/json",
     ) -> bytes:
         """The body of a good answer. Raises `ApiError`, `ConnectionFailedError`, `KubeconfigError`."""
-        delays = Backoff(initial_s=0.1, limit_s=5)
+        attempts = 0
         while True:
+            attempts += 1
             try:
                 sending = self._answer(method, path, parameters, body=body, content_type=content_type)
                 async with self._slots, sending as response:
                     return await response.read()
             except ApiError as error:
-                if not _is_asked_again(error) or delays.attempts + 1 >= MAX_ATTEMPTS:
+                if not _is_asked_again(error) or attempts >= MAX_ATTEMPTS:
                     raise
-                wait_s = min(error.retry_after_s, MAX_RETRY_AFTER_S) + delays.next_s()
-            await asyncio.sleep(wait_s)
+                after_s = min(error.retry_after_s, MAX_RETRY_AFTER_S)
+            # Spread: everybody that was refused was told the same number.
+            await asyncio.sleep(self._rng.uniform(1, 1.5) * after_s)
 
     async def stream(
         self, path: str, parameters: Parameters, *, idle_s: float, on_open: Callable[[], None] | None = None
