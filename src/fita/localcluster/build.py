@@ -137,8 +137,10 @@ class _Compilation:
         if " " in line:
             return  # a message; the name of a package stands alone
         self.done = min(self.done + 1, self.total)
-        stage = BuildStage.LINK if self.done == self.total else BuildStage.COMPILE
-        self.on_progress(BuildProgress(stage, self.done, self.total))
+        if self.done < self.total:
+            self.on_progress(BuildProgress(BuildStage.COMPILE, self.done, self.total))
+        else:
+            self.on_progress(BuildProgress(BuildStage.LINK))
 
     async def _go(self, *arguments: str, on_line: LineListener) -> str:
         environment = {**self.go.environment, "GOTMPDIR": str(self.binary.folder.with_name(SCRATCH))}

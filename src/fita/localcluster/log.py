@@ -12,11 +12,10 @@ from fita.localcluster.folder import PRIVATE_FILE
 LIMIT_BYTES = 8 << 20
 TAIL_BYTES = 64 << 10
 
-# How the parts say what ended them: klog's fatal and error lines, zap's JSON, the Go runtime, the program itself.
-_TELLING = re.compile(
-    r"^(?:fita-controlplane: |F\d{4} |panic: |fatal error: |\{\"level\":\"(?:d?panic|fatal)\")|^E\d{4} "
-)
-_KLOG_HEADER = re.compile(r"^[A-Z]\d{4} \S+\s+\d+ [^\]]+\] ")
+# How the parts say what ends them: klog's fatal lines, zap's JSON, the Go runtime, the program itself.
+_FATAL = re.compile(r"^(?:fita-controlplane: |F\d{4} |panic: |fatal error: |\{\"level\":\"(?:d?panic|fatal)\")")
+_ERROR = re.compile(r"^(?:E\d{4} |\{\"level\":\"error\")")
+_HEADER = re.compile(r"^(?:[A-Z]\d{4} \S+\s+\d+ [^\]]+\] |fita-controlplane: )")
 
 
 class LogFile:
@@ -57,14 +56,17 @@ class LogFile:
         content = self._read(min(TAIL_BYTES, max(0, written)))
         return content.decode(errors="replace").splitlines()
 
-    def telling_line(self) -> str:
-        """The line that says best why the writer ended, without its header; empty when it said nothing."""
+    def telling_line(self, *, only_fatal: bool = False) -> str:
+        """The line that says best why the writer ended, without its header; empty when there is none.
+
+        `only_fatal`: the writer was ended from outside, so that errors it reported before say nothing about it.
+        """
         lines = [line for line in self.tail() if line.strip()]
-        telling = [line for line in lines if _TELLING.match(line)]
-        fatal = [line for line in telling if not line.startswith("E")]
-        for candidates in (fatal, telling, lines):
+        fatal = [line for line in lines if _FATAL.match(line)]
+        errors = [line for line in lines if _ERROR.match(line)]
+        for candidates in (fatal,) if only_fatal else (fatal, errors, lines):
             if candidates:
-                return _KLOG_HEADER.sub("", candidates[-1]).removeprefix("fita-controlplane: ")
+                return _HEADER.sub("", candidates[-1])
         return ""
 
     def _read(self, count: int) -> bytes:

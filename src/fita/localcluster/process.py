@@ -110,8 +110,12 @@ class ControlPlaneProcess:
             return PortInUseError(BIND_ADDRESS, self.port)
         if "no space left on device" in log or "disk quota exceeded" in log:
             return DiskFullError(self._folder.path)
-        said = self._log.telling_line() or "it said nothing"
-        return ControlPlaneError(f"it ended {self._how()}: {said}", log=self._log.path)
+        returncode = self._process.returncode if self._process else None
+        if returncode is not None and returncode < 0:
+            how, said = f"by signal {-returncode}", self._log.telling_line(only_fatal=True)
+        else:
+            how, said = f"with status {returncode}", self._log.telling_line()
+        return ControlPlaneError(f"it ended {how}" + (f": {said}" if said else ""), log=self._log.path)
 
     def shorten_log(self) -> None:
         """Keep the log of a long run small."""
@@ -139,12 +143,6 @@ class ControlPlaneProcess:
             f"--service-cidr={SERVICE_CIDR}",
             "--until-stdin-closes",
         ]
-
-    def _how(self) -> str:
-        returncode = self._process.returncode if self._process else None
-        if returncode is not None and returncode < 0:
-            return f"by signal {-returncode}"
-        return f"with status {returncode}"
 
 
 async def _probe(session: aiohttp.ClientSession, url: str) -> str:

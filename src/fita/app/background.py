@@ -1,0 +1,90 @@
+"""The process behind `fita up --detach`: ``python -m fita.app.background ORDER`` (see `fita.app.detached`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import msgspec
+import structlog
+
+from fita.app.detached import Order, Report, detached_log
+from fita.app.interrupt import until_interrupted
+from fita.app.state import GatewayState
+from fita.app.up import run_up
+from fita.base.errors import FitaError
+from fita.base.logging import configure_logging
+
+LOG_CHECK_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Reporter:
+    """Tells the starter how it went, once; later calls do nothing."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_inheritable(fd, False)
+        self._fd: int | None = fd
+        self._write(Report(pid=os.getpid()))
+
+    def ready(self, state: GatewayState) -> None:
+        self._finish(Report(pid=os.getpid(), gateway=state))
+
+    def failed(self, error: FitaError) -> None:
+        self._finish(Report(pid=os.getpid(), error=error.message, hint=error.hint))
+
+    def _finish(self, report: Report) -> None:
+        if self._fd is not None:
+            self._write(report)
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self, report: Report) -> None:
+        if self._fd is not None:
+            try:
+                os.write(self._fd, msgspec.json.encode(report) + b"\n")
+            except BrokenPipeError:
+                log.info("nobody waits for the start any more")
+
+
+async def _run(order: Order, reporter: _Reporter) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_log_short(order))
+        await run_up(order.settings, api_port=order.api_port, on_ready=reporter.ready)
+
+
+async def _keep_log_short(order: Order) -> None:
+    file = detached_log(order.settings.data_dir)
+    while True:
+        await asyncio.sleep(LOG_CHECK_S)
+        file.shorten()
+
+
+def main() -> int:
+    """Split off from the starter and run until ended by a signal."""
+    order = Order.decode(sys.argv[1])
+    if os.fork():
+        os._exit(0)
+    configure_logging(verbosity=1)
+    reporter = _Reporter(order.report_fd)
+    status = 0
+    try:
+        asyncio.run(until_interrupted(_run(order, reporter)))
+    except* FitaError as group:
+        status = 1
+        error = _first(group)
+        log.error("ended", reason=error.message, hint=error.hint)
+        reporter.failed(error)
+    return status
+
+
+def _first(error: FitaError | ExceptionGroup[FitaError]) -> FitaError:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
