@@ -108,7 +108,7 @@ class BlockwiseServer:
             return self._receive_block(request, block1, _key(request, peer), now)
         if block2 is not None and block2.number > 0:
             return self._next_block(request, block2, _key(request, peer))
-        return request
+        return _whole(request, request.payload)
 
     def serve(self, request: Request, response: Response, peer: Peer, now: float) -> Response:
         """`response`, or the block of it that `request` (as it came, not as assembled) asked for."""
@@ -144,7 +144,7 @@ class BlockwiseServer:
                 Code.BAD_REQUEST, f"the block has {len(request.payload)} bytes, not {block.size}", echo
             )
         if block.number == 0 and not block.more:
-            return request
+            return _whole(request, request.payload)
         if block.number == 0:
             self._uploads.put(key, request, b"", now)
         body = self._uploads.get(key)
@@ -156,7 +156,7 @@ class BlockwiseServer:
             return Response(code=Code.CONTINUE, options=(echo,))
         self._uploads.pop(key)
         body.data += request.payload
-        return msgspec.structs.replace(request, payload=bytes(body.data))
+        return _whole(request, bytes(body.data))
 
     def _limit_violation(self, request: Request, block: Block) -> Response | None:
         announced = max(
@@ -171,13 +171,17 @@ class BlockwiseServer:
         body = self._downloads.get(key)
         if body is None:
             if request.method in _SAFE:
-                return request
+                return _whole(request, request.payload)
             return _refusal(Code.REQUEST_ENTITY_INCOMPLETE, "the response is gone: send the request again")
         if block.offset >= len(body.data):
             return _refusal(Code.BAD_REQUEST, f"the representation has {len(body.data)} bytes")
         if block.offset + block.size >= len(body.data):
             self._downloads.pop(key)
         return _block_of(body.head, body.data, block)
+
+
+def _whole(request: Request, payload: bytes) -> Request:
+    return msgspec.structs.replace(request, payload=payload, options=without_transfer_options(request.options))
 
 
 def _key(request: Request, peer: Peer) -> TransferKey:

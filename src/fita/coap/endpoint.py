@@ -97,7 +97,7 @@ class CoapEndpoint:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._expire()
+                self._expire(0)
                 try:
                     await self._transport.run()
                 finally:
@@ -168,13 +168,13 @@ class CoapEndpoint:
         if self._wake is not None:
             self._wake.cancel()
         if self._loop is not None:
-            self._wake = self._loop.call_at(deadline, self._expire)
+            self._wake = self._loop.call_at(deadline, self._expire, deadline)
 
-    def _expire(self) -> None:
+    def _expire(self, due: float) -> None:
         if self._loop is None:
             return
         timers = self._layer.timers
-        timers.expire(self._loop.time())
+        timers.expire(max(due, self._loop.time()))  # a loop may wake a little early
         deadline = timers.next_deadline()
         if deadline is not None:
             self._wake_at(deadline)

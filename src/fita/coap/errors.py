@@ -11,7 +11,7 @@ CoapError
 │   ├── PeerBusyError       too many requests to this peer wait already
 │   └── EndpointClosedError this endpoint was closed meanwhile
 ├── BlockwiseError          the peer broke a blockwise transfer, or the body is larger than allowed (RFC 7959)
-└── TransportError          the socket could not be opened
+└── TransportError          the socket could not be opened, or a peer is no numeric address and port
 """
 
 from __future__ import annotations
@@ -84,4 +84,4 @@ class BlockwiseError(CoapError):
 
 
 class TransportError(CoapError):
-    """The socket could not be opened."""
+    """The socket could not be opened, or a peer is no numeric address and port."""

@@ -129,7 +129,8 @@ class RequestHandler(Protocol):
 OnNotification = Callable[[Response], None]
 """Called with every representation of an observation, the first included, in order, each once.
 
-It is called in the receive loop and must be quick. An error code means that the peer ended the observation.
+It is called in the receive loop and must be quick. An error code, or `observe` None, means that the peer ended the
+observation.
 """
 
 
@@ -145,7 +146,7 @@ class Transport(Protocol):
         ...
 
     def send(self, datagram: bytes, peer: Peer) -> None:
-        """Send or drop; never raises and never blocks."""
+        """Send or drop; never raises, never blocks, and never calls `receive`."""
         ...
 
     def close(self) -> None:
