@@ -12,6 +12,7 @@ import msgspec
 
 from fita.app.state import GatewayState, read_state
 from fita.base.errors import FitaError
+from fita.localcluster.folder import running_state, shut_down
 
 POLL_S = 0.05
 PROBE_DEADLINE_S = 5.0
@@ -59,19 +60,37 @@ async def read_status(data_dir: Path) -> Status:
     return Status(healthy=not reason, reason=reason, gateway=state)
 
 
+def _absence(data_dir: Path) -> str:
+    cluster = running_state(data_dir)
+    if cluster is None:
+        return f"not running with the data folder {data_dir}; start it with `fita up`"
+    phase = "ready" if cluster.ready else "starting or stopping"
+    return f"not running; Kubernetes is {phase} (process {cluster.pid})"
+
+
 async def stop(data_dir: Path, *, timeout_s: float) -> str:
-    """Ask the gateway to end and wait until it has; what was stopped, empty when nothing ran."""
+    """Ask the gateway and the local cluster to end and wait until they have; what was stopped, empty if nothing."""
     state = read_state(data_dir)
-    if state is None:
+    cluster = running_state(data_dir)
+    owner = state or cluster
+    if owner is None:
         return ""
-    os.kill(state.pid, signal.SIGTERM)
     try:
         async with asyncio.timeout(timeout_s):
-            while read_state(data_dir) is not None:
-                await asyncio.sleep(POLL_S)
+            if cluster is not None:
+                await shut_down(data_dir)  # the process that owns it is the gateway's, as a rule
+            if state is not None and (cluster is None or cluster.pid != state.pid):
+                await _stop_gateway(data_dir, state.pid)
     except TimeoutError as error:
         raise FitaError(
-            f"process {state.pid} did not end within {timeout_s:g} s",
-            hint=f"look at {data_dir / 'gateway.log'}, then end it with `kill -9 {state.pid}`",
+            f"process {owner.pid} did not end within {timeout_s:g} s",
+            hint=f"look at {data_dir / 'gateway.log'}, then end it with `kill -9 {owner.pid}`",
         ) from error
-    return f"gateway {state.gateway_name} (process {state.pid})"
+    name = f"gateway {state.gateway_name}" if state is not None else "local Kubernetes"
+    return f"{name} (process {owner.pid})"
+
+
+async def _stop_gateway(data_dir: Path, pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    while read_state(data_dir) is not None:
+        await asyncio.sleep(POLL_S)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +99,8 @@ class LocalCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._resources:
+            with suppress(LocalClusterError):  # a full disk must not keep it from stopping
+                self._write_state(ready=False)
             await self._running.stop()
         log.info("local cluster stopped", data_dir=str(self.folder.path))
 
