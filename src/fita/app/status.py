@@ -69,7 +69,7 @@ def _absence(data_dir: Path) -> str:
 
 
 async def stop(data_dir: Path, *, timeout_s: float) -> str:
-    """Ask the gateway and the local cluster to end and wait until they have; what was stopped, empty if nothing."""
+    """Ask the gateway and the local cluster to end, and wait for it; what was stopped, empty if nothing."""
     state = read_state(data_dir)
     cluster = running_state(data_dir)
     owner = state or cluster
