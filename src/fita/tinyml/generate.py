@@ -47,6 +47,8 @@ _WEIGHTS: dict[str, tuple[float, Callable[[Drawing, Value], Value | None]]] = {
     "LEAKY_RELU": (0.5, elementwise.leaky_relu),
     "QUANTIZE": (0.5, elementwise.quantize),
 }
+OPERATORS = tuple(_WEIGHTS)
+"""What `kinds` may name. Now and then a QUANTIZE from and a DEQUANTIZE to float32 come on top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

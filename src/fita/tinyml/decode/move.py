@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fita.tinyml.decode.check import check_rank, check_same_quantization
+from fita.tinyml.decode.flatbuffer import MAX_OPERATORS
 from fita.tinyml.decode.operator_source import OperatorSource
 from fita.tinyml.operator import Concatenation, Pad, Reshape, StridedSlice, Transpose
 from fita.tinyml.tensor import Tensor
@@ -14,7 +15,12 @@ MAX_SLICE_RANK = 4
 
 
 def decode_concatenation(source: OperatorSource) -> Concatenation:
-    source.operands(1, MAX_CONCATENATION_INPUTS)
+    source.operands(1, MAX_OPERATORS)
+    if source.input_count > MAX_CONCATENATION_INPUTS:
+        source.refuse(
+            f"{source.input_count} inputs, TFLite Micro takes {MAX_CONCATENATION_INPUTS}",
+            "concatenate in two steps",
+        )
     output = source.output
     operands = tuple(source.input(position) for position in range(source.input_count))
     check_rank(source, MAX_CONCATENATION_RANK, output, *operands)
