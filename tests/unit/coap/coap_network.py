@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ class Network:
         self._loss = loss
         self._doubling = doubling
         self._delay_s = delay_s
+        self._in_order: deque[Datagram] = deque()
         self._nodes: dict[Peer, Callable[[bytes, Peer], None]] = {}
 
     def attach(self, peer: Peer, receive: Callable[[bytes, Peer], None]) -> None:
@@ -61,7 +63,12 @@ class Network:
         if not self.passes(datagram) or self._rng.random() < self._loss:
             return
         for _ in range(2 if self._rng.random() < self._doubling else 1):
-            loop.call_later(self._rng.uniform(*self._delay_s), self._deliver, datagram)
+            shortest, longest = self._delay_s
+            if shortest == longest:  # a loop does not promise an order to calls of the same time
+                self._in_order.append(datagram)
+                loop.call_later(shortest, lambda: self._deliver(self._in_order.popleft()))
+            else:
+                loop.call_later(self._rng.uniform(shortest, longest), self._deliver, datagram)
 
     def _deliver(self, datagram: Datagram) -> None:
         receive = self._nodes.get(datagram.destination)
