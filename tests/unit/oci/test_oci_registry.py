@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -456,3 +457,36 @@ async def test_only_this_machine_is_spoken_to_in_clear_text(
         assert remote.base.scheme == scheme
         hub = RemoteRepository(http, Reference("docker.io", "library/a", "1"))
         assert str(hub.base) == "https://registry-1.docker.io/v2/library/a/"
+
+
+async def test_a_proxy_is_used_for_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeRegistry().serving() as proxy:
+        add(proxy, artifact_of())
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.name}")
+        monkeypatch.setenv("no_proxy", "inside.invalid")
+        async with spoiled(None) as (_, remote, reference):
+            await remote.resolve(reference)
+        assert proxy.requests == []
+        async with open_http() as http:
+            outside, inside = (
+                RemoteRepository(http, reference, plain_http=frozenset({reference.registry}), backoff=at_once)
+                for reference in (
+                    Reference("outside.invalid", "team/average", "1"),
+                    Reference("inside.invalid", "team/average", "1"),
+                )
+            )
+            assert (await outside.resolve(reference)).digest == artifact_of().manifest.digest
+            with pytest.raises(RegistryUnavailableError):
+                await inside.resolve(reference)
+    assert len(proxy.requests) == 1
+
+
+async def test_no_other_programs_passwords_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login berta password x\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    fault = TokenRegistry()
+    async with spoiled(fault, ANNA) as (registry, remote, reference):
+        await remote.resolve(reference)
+    sent = [headers.get("Authorization", "") for headers in registry.headers]
+    assert sent == ["", BASIC, f"Bearer {fault.tokens[-1]}"]

@@ -152,7 +152,9 @@ def _check_handler(handler: ast.ExceptHandler) -> Iterator[Finding]:
 def _check_import(node: ast.Import | ast.ImportFrom) -> Iterator[Finding]:
     for _, name in _imports([node]):
         if name == "_thread":
-            yield Finding(node.lineno, "threads cannot be stopped with the service", "do the work in steps in loop")
+            yield Finding(
+                node.lineno, "threads cannot be stopped with the service", "do the work in steps in loop"
+            )
         elif name not in _MODULES:
             yield Finding(
                 node.lineno, f"imports {name}, which MicroPython does not bring", "the device's board must have it"

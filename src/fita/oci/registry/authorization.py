@@ -15,6 +15,7 @@ from yarl import URL
 
 from fita.oci.errors import IntegrityError, RegistryUnavailableError, UnauthorizedError
 from fita.oci.registry.credential import Credentials
+from fita.oci.registry.route import proxy_of
 
 _MAX_TOKEN_ANSWER_BYTES = 256 * 1024
 _CHALLENGE = re.compile(r"(\w+)(?:\s+(.*))?", re.DOTALL)
@@ -99,10 +100,12 @@ async def _fetch_token(
             "client_id": "fita",
             "refresh_token": credentials.identity_token,
         }
-        request = http.post(realm, data=form, allow_redirects=False)
+        request = http.post(realm, data=form, allow_redirects=False, proxy=proxy_of(realm))
     else:
         headers = {"Authorization": basic(credentials)} if credentials is not None else {}
-        request = http.get(realm.extend_query(query), headers=headers, allow_redirects=False)
+        request = http.get(
+            realm.extend_query(query), headers=headers, allow_redirects=False, proxy=proxy_of(realm)
+        )
     async with request as response:
         return _token(realm, response.status, await read_limited(response, _MAX_TOKEN_ANSWER_BYTES))
 

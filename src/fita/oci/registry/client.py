@@ -9,7 +9,6 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Mapping
 from io import BytesIO
 
@@ -31,6 +30,7 @@ from fita.oci.reference import DOCKER_HUB, Reference
 from fita.oci.registry.answer import Answer, broken, refusal
 from fita.oci.registry.authorization import authorize, parse_challenge, read_limited
 from fita.oci.registry.credential import Credentials
+from fita.oci.registry.route import is_this_machine, proxy_of
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _ACCEPT = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
@@ -51,7 +51,6 @@ def open_http() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", "User-Agent": "fita"},
         auto_decompress=False,
-        trust_env=True,
     )
 
 
@@ -75,7 +74,9 @@ class RemoteRepository:
         self._reference = reference
         self._credentials = credentials
         self._backoff = backoff
-        self._allow_http = reference.registry in plain_http or _is_this_machine(reference.registry)
+        self._allow_http = reference.registry in plain_http or is_this_machine(
+            URL(f"http://{reference.registry}").host or ""
+        )
         self._authorization = ""
         self._actions = "pull"
         host = _DOCKER_HUB_HOST if reference.registry == DOCKER_HUB else reference.registry
@@ -200,7 +201,9 @@ class RemoteRepository:
             sent["Authorization"] = self._authorization
         # A file object, because aiohttp warns of large bytes.
         data = BytesIO(body) if body is not None else None
-        async with self._http.request(method, url, headers=sent, data=data, allow_redirects=False) as response:
+        async with self._http.request(
+            method, url, headers=sent, data=data, allow_redirects=False, proxy=proxy_of(url)
+        ) as response:
             limit = limit_bytes if response.status == 200 else _MAX_ERROR_BYTES
             return Answer(response.status, response.headers.copy(), await read_limited(response, limit), url)
 
@@ -228,13 +231,3 @@ class RemoteRepository:
 
 def _may_pass(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL | ValueError)
-
-
-def _is_this_machine(registry: str) -> bool:
-    host = URL(f"http://{registry}").host or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
