@@ -18,7 +18,7 @@ from decimal import ROUND_CEILING
 import msgspec
 
 from fita.kube.client import KubernetesClient
-from fita.kube.errors import KubeError, NotFoundError
+from fita.kube.errors import ForbiddenError, NotFoundError
 from fita.kube.resource import CONFIG_MAPS, SECRETS, Resource
 from fita.kubelet.errors import PodFailureError
 from fita.kubelet.pod.failure import config_failure, reference_failure
@@ -70,7 +70,7 @@ class EnvironmentReader:
         self._read: dict[tuple[str, str], Data | None] = {}
 
     async def read(self) -> dict[str, str]:
-        """The environment; raises `PodFailureError`. The caller owns the deadline."""
+        """The environment. Raises `PodFailureError`, and `KubeError` when the API server cannot be asked."""
         environment: dict[str, str] = {}
         for source in self._container.env_from:
             for resource, ref in ((CONFIG_MAPS, source.config_map_ref), (SECRETS, source.secret_ref)):
@@ -122,7 +122,7 @@ class EnvironmentReader:
             raw = await self._client.get(resource, name, namespace=self._pod.metadata.namespace)
         except NotFoundError:
             return None
-        except KubeError as error:
+        except ForbiddenError as error:
             raise PodFailureError(reference_failure(resource.kind, name, error)) from error
         return msgspec.convert(raw, _ConfigMap).data
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from fita.base.errors import FitaError
-from fita.kube.errors import ForbiddenError, KubeError
+from fita.kube.errors import ForbiddenError
 from fita.model.runtime import DeployError, DeployReason
 from fita.oci.errors import (
     ArtifactNotFoundError,
@@ -108,16 +108,19 @@ def deploy_timeout(what: str, deadline_s: float) -> Failure:
     )
 
 
+def unread_failure(message: str) -> Failure:
+    """A device that has registered and does not answer."""
+    return Failure(reason=DeployReason.DEVICE_UNREACHABLE, message=f"the device does not answer: {message}")
+
+
 def config_failure(message: str, *, retryable: bool = True) -> Failure:
     """What a pod refers to (a ConfigMap, a Secret, a field) cannot be used."""
     return Failure(reason=PodReason.CONFIG_ERROR, message=message, retryable=retryable)
 
 
-def reference_failure(kind: str, name: str, error: KubeError) -> Failure:
-    """A ConfigMap or Secret could not be read."""
-    if isinstance(error, ForbiddenError):
-        return config_failure(f'the gateway may not read {kind} "{name}": {error.message}')
-    return config_failure(f'{kind} "{name}" cannot be read now: {error}')
+def reference_failure(kind: str, name: str, error: ForbiddenError) -> Failure:
+    """A ConfigMap or Secret may not be read."""
+    return config_failure(f'the gateway may not read {kind} "{name}": {error.message}')
 
 
 def unexpected_failure(error: FitaError) -> Failure:

@@ -214,7 +214,8 @@ def _last_state(before: ContainerStatus, view: PodView, *, count: int, now: date
     """How it ended last. A crash is new when the device counts one more, or when it did not crash before."""
     service, failure = view.service, view.failure
     if service is None:
-        if failure is not None and failure.is_start and count > before.restart_count:
+        another = not is_crash_loop(before.state) or count > before.restart_count
+        if failure is not None and failure.is_start and another:
             return ContainerState(terminated=_failed_start(failure, now=now))
         return before.last_state
     looping = is_crash_loop(before.state)
