@@ -79,7 +79,7 @@ def build(
 def push(
     name: ReferenceArgument,
     target: Annotated[
-        str, typer.Argument(metavar="[TARGET]", help="Its name there; default: the same name.")
+        str, typer.Option("--to", metavar="REFERENCE", help="Its name there.", show_default="the same name")
     ] = "",
     store: StoreOption = None,
     data_dir: DataDirOption = None,
@@ -158,7 +158,7 @@ def _registry_reference(text: str) -> Reference:
     path = f"{reference.repository}:{reference.tag}"
     raise InvalidReferenceError(
         f"{reference} is a name of this machine's store and of no registry",
-        hint=f"write the registry's name too, like registry.example:5000/{path}",
+        hint=f"write the registry's name too, like registry.example:5000/{path} (push: with --to)",
     )
 
 

@@ -120,7 +120,7 @@ def test_advice_does_not_stop_a_build(folder: Path) -> None:
 
 def test_pushes_pulls_and_inspects_from_a_registry(folder: Path, registry: str, tmp_path: Path) -> None:
     digest = json.loads(run("build", folder, "--json").stdout)["digest"]
-    assert digest in run("push", "average:3", f"{registry}/team/average:3").stdout
+    assert digest in run("push", "average:3", "--to", f"{registry}/team/average:3").stdout
     other = ("--store", tmp_path / "other")
     assert json.loads(run("inspect", f"{registry}/team/average:3", "--json", *other).stdout)["digest"] == digest
     assert json.loads(run("list", "--json", *other).stdout) == {"items": []}
@@ -145,6 +145,6 @@ def test_a_registry_that_is_slow_is_given_up(folder: Path) -> None:
     run("build", folder)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and never answers
         port = silent.getsockname()[1]
-        error = refusal("push", "average:3", f"127.0.0.1:{port}/a", "--timeout", "0.1")
+        error = refusal("push", "average:3", "--to", f"127.0.0.1:{port}/a", "--timeout", "0.1")
     assert "longer than 0.1 s" in error.message
     assert "--timeout" in error.hint

@@ -57,6 +57,7 @@ type = "integer"
         (('"average"\nversion', '"Average"\nversion'), 1, "name: ", "lower-case"),
         (('"8Ki"', '"8KB"'), 3, "memory: '8KB' is not a Kubernetes quantity", "128Ki"),
         (('"8Ki"', '"-1"'), 3, "memory: ", "8Ki"),
+        (('"8Ki"', '"1e99"'), 3, "is not between 0 and 1Gi", "8Ki"),
         (('"8Ki"', "8.5"), 3, "memory: ", "8Ki"),
         (('"float"', '"double"'), 8, "outputs[0].type: ", '"integer" or "float"'),
         (('type = "float"\n', ""), 6, "missing required field `type`", "[[outputs]]"),

@@ -106,15 +106,19 @@ def _takes(arguments: ast.arguments, count: int) -> bool:
 def _require_one_module(path: Path, nodes: list[ast.AST]) -> None:
     """A service is one module: only ``main.py`` goes to the device."""
     for node, name in _imports(nodes):
-        beside = path.parent / f"{name}.py"
         relative = isinstance(node, ast.ImportFrom) and node.level > 0
-        if relative or (name != path.stem and (beside.is_file() or (path.parent / name).is_dir())):
+        if relative or _is_beside(path, name):
             raise ServiceBuildError(
                 path,
                 f"imports {name or 'a package'}, which does not go to the device with it",
                 line=node.lineno,
                 hint=f"a service is one module: put the code into {CODE_FILE_NAME}",
             )
+
+
+def _is_beside(path: Path, name: str) -> bool:
+    """Whether the folder of `path` has a module or a package called `name`."""
+    return (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file()
 
 
 def _imports(nodes: list[ast.AST]) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:

@@ -29,7 +29,7 @@ import msgspec
 
 from fita.base.errors import ConfigurationError
 from fita.model.platform import ARCHITECTURE_ANY, OS_MICROPYTHON, Platform, parse_platform
-from fita.model.quantity import parse_bytes
+from fita.model.quantity import format_bytes, parse_bytes
 from fita.model.service import SERVICE_API_VERSION, Dependencies, Port, ServiceManifest, ValueType
 from fita.oci.errors import ServiceBuildError
 from fita.oci.mpy import BYTECODE_VARIANT, NATIVE_ARCHITECTURES
@@ -42,6 +42,8 @@ PORTABLE_PLATFORM = Platform(OS_MICROPYTHON, ARCHITECTURE_ANY, BYTECODE_VARIANT)
 MAX_SOURCE_BYTES = 1024 * 1024
 # The header of a device's package holds all ports, names and the environment in 2048 bytes (docs/device-protocol.md).
 _MAX_PORT_BYTES = 1280
+# More heap than any microcontroller has.
+_MAX_MEMORY_BYTES = 1024**3
 _TYPES = {"integer": ValueType.INTEGER, "float": ValueType.FLOAT}
 _MAPPING = r"^(lwm2m:[0-9]{1,5}/(x|[0-9]{1,5})/[0-9]{1,5})?$"
 _PLACE = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
@@ -255,8 +257,7 @@ def _memory(path: Path, text: str, memory: str | int) -> int:
         raise ServiceBuildError(
             path, f"memory: {error.message}", line=_line_of(text, ".memory"), hint=error.hint
         ) from error
-    if count_bytes >= 0:
+    if 0 <= count_bytes <= _MAX_MEMORY_BYTES:
         return count_bytes
-    raise ServiceBuildError(
-        path, "memory: less than nothing", line=_line_of(text, ".memory"), hint=_HINTS["memory"]
-    )
+    problem = f"memory: {memory!r} is not between 0 and {format_bytes(_MAX_MEMORY_BYTES)}"
+    raise ServiceBuildError(path, problem, line=_line_of(text, ".memory"), hint=_HINTS["memory"])
