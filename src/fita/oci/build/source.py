@@ -40,7 +40,7 @@ PORTABLE_PLATFORM = Platform(OS_MICROPYTHON, ARCHITECTURE_ANY, BYTECODE_VARIANT)
 """Every device of our runtime."""
 
 MAX_SOURCE_BYTES = 1024 * 1024
-# The header of a device's package holds all ports, names and the environment in 2048 bytes (docs/device-protocol.md).
+# The header of a device's package holds ports, names and the environment in 2048 bytes (docs/device-protocol.md).
 _MAX_PORT_BYTES = 1280
 # More heap than any microcontroller has.
 _MAX_MEMORY_BYTES = 1024**3
