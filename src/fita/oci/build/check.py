@@ -24,10 +24,10 @@ _ENTRY_POINTS = {
 }
 # Modules of MicroPython's ports (docs.micropython.org, "MicroPython libraries" and the ports' own).
 _MODULES = frozenset((
-    "_thread", "array", "asyncio", "binascii", "bluetooth", "btree", "builtins", "cmath", "collections", "cryptolib",
-    "deflate", "errno", "esp", "esp32", "framebuf", "gc", "hashlib", "heapq", "io", "json", "machine", "math",
-    "micropython", "neopixel", "network", "os", "platform", "pyb", "random", "re", "rp2", "select", "socket", "ssl",
-    "stm", "struct", "sys", "time", "tls", "uctypes", "vfs", "zephyr", "zlib",
+    "_thread", "array", "asyncio", "binascii", "bluetooth", "btree", "builtins", "cmath", "collections",
+    "cryptolib", "deflate", "errno", "esp", "esp32", "framebuf", "gc", "hashlib", "heapq", "io", "json", "machine",
+    "math", "micropython", "neopixel", "network", "os", "platform", "pyb", "random", "re", "rp2", "select",
+    "socket", "ssl", "stm", "struct", "sys", "time", "tls", "uctypes", "vfs", "zephyr", "zlib",
 ))  # fmt: skip
 _MAX_FINDINGS = 50
 
