@@ -24,7 +24,7 @@ import structlog
 from fita.base.errors import FitaError
 from fita.coap.errors import ExchangeError, ResponseError
 from fita.lwm2m.failure import ROOM_REASONS, deploy_error, result_error, start_error
-from fita.lwm2m.objects.software import SoftwareManagement, UpdateState
+from fita.lwm2m.objects.software import SoftwareManagement, UpdateResult, UpdateState
 from fita.lwm2m.operation import OPERATION_ERRORS
 from fita.lwm2m.package import encode_package, takes_package
 from fita.lwm2m.service import Claim, phase_of
@@ -174,6 +174,8 @@ class Deployment:
             ) from error
 
     def _raise_for_result(self, found: SoftwareManagement) -> None:
+        if self._is_updated and found.update_result == UpdateResult.INSTALLATION_FAILED:
+            raise start_error(found, self._artifact, "the device has gone back to the version before")
         error = result_error(found, self._artifact, self._profile)
         if error is not None:
             raise error

@@ -23,7 +23,7 @@ from fita.model.runtime import OutputValue, ServiceStatus
 log = structlog.get_logger(__name__)
 
 READING_DEVICES = 128
-"""Devices that are read at the same time; the others wait. Enough to hide silent ones, few enough for one socket."""
+"""Devices that are read at the same time; the others wait. Enough to hide silent ones, few enough for a socket."""
 
 
 class SessionPool:

@@ -51,7 +51,7 @@ class Lwm2mServer:
     # Its life
 
     async def open(self, host: str, port: int) -> Peer:
-        """Bind and return the address in use; ``::`` takes IPv6 and IPv4. Raises `fita.coap.errors.TransportError`."""
+        """Bind and return the address in use; ``::`` takes IPv6 and IPv4. Raises `TransportError`."""
         return await self._coap.open(host, port)
 
     async def run(self) -> None:

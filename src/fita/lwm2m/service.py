@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from fita.lwm2m.codec.content import Values
@@ -11,6 +13,7 @@ from fita.lwm2m.objects.software import SoftwareManagement, SoftwareMonitoring, 
 from fita.model.runtime import ServicePhase, ServiceStatus, WorkloadId
 from fita.model.service import ServiceManifest
 
+_FOLLOWED_STATES = 256  # of a follower that is slow; the oldest go first
 _PHASES = {str(phase): phase for phase in ServicePhase}
 
 
@@ -36,6 +39,25 @@ def is_half_finished(instance: SoftwareManagement) -> bool:
     return phase_of(instance) is ServicePhase.INSTALLING
 
 
+class Follower:
+    """The states that an instance goes through, in order; None: it is gone."""
+
+    def __init__(self) -> None:
+        self._states: deque[SoftwareManagement | None] = deque(maxlen=_FOLLOWED_STATES)
+        self._heard = asyncio.Event()
+
+    def put(self, state: SoftwareManagement | None) -> None:
+        self._states.append(state)
+        self._heard.set()
+
+    async def next(self) -> SoftwareManagement | None:
+        """The next state; waits until there is one."""
+        while not self._states:
+            self._heard.clear()
+            await self._heard.wait()
+        return self._states.popleft()
+
+
 class ServiceTable:
     """Instances of object 9 by id. `on_change(instance)` is called for every service whose status has changed.
 
@@ -48,7 +70,7 @@ class ServiceTable:
         self._monitoring: dict[int, SoftwareMonitoring] = {}
         self._claims = claims
         self._on_change = on_change
-        self._heard = asyncio.Event()
+        self._followers: dict[int, list[Follower]] = {}
 
     def __contains__(self, instance: int) -> bool:
         return instance in self._instances
@@ -124,22 +146,20 @@ class ServiceTable:
             self.remove(gone)
         for instance, item in found.items():
             self._put(instance, item)
-        self._wake()
 
     def update(self, instance: int, values: Values) -> None:
         """Take one instance as read or notified."""
         item = SoftwareManagement.all_from(values).get(instance)
         if item is not None:
             self._put(instance, item)
-            self._wake()
 
     def remove(self, instance: int) -> None:
         """The instance is gone."""
         self._claims.pop(instance, None)
         self._monitoring.pop(instance, None)
         if self._instances.pop(instance, None) is not None:
+            self._tell(instance, None)
             self._on_change(instance)
-            self._wake()
 
     def monitor(self, values: Values) -> None:
         """Take object 35003 as read. It is no reason to tell anybody: figures change all the time."""
@@ -150,16 +170,25 @@ class ServiceTable:
             if item.link is not None and item.link.object_id == SoftwareManagement.object_id
         }
 
-    async def heard(self) -> None:
-        """Return as soon as anything is heard of any instance."""
-        await self._heard.wait()
+    @contextmanager
+    def following(self, instance: int) -> Iterator[Follower]:
+        """Hear of an instance's every state as long as the context lasts, those that end quickly included."""
+        follower = Follower()
+        self._followers.setdefault(instance, []).append(follower)
+        try:
+            yield follower
+        finally:
+            self._followers[instance].remove(follower)
+            if not self._followers[instance]:
+                del self._followers[instance]
 
     def _put(self, instance: int, item: SoftwareManagement) -> None:
         before = self.status(instance) if instance in self._instances else None
         self._instances[instance] = item
+        self._tell(instance, item)
         if before != self.status(instance):
             self._on_change(instance)
 
-    def _wake(self) -> None:
-        self._heard.set()
-        self._heard = asyncio.Event()
+    def _tell(self, instance: int, item: SoftwareManagement | None) -> None:
+        for follower in self._followers.get(instance, ()):
+            follower.put(item)

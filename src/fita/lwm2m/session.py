@@ -1,8 +1,8 @@
 """One registered device: what is known of it, and the one worker that talks to it.
 
-A session lives as long as a registration. It begins by reading the device, whatever was known before: a device that
-registers has forgotten all observations, and may have restarted or been changed meanwhile. A device that does not
-answer stays registered until its lifetime ends; its session tries again.
+A session lives as long as a registration. It begins by reading the device, whatever was known before: a device
+that registers has forgotten all observations, and may have restarted or been changed meanwhile. A device that does
+not answer stays registered until its lifetime ends; its session tries again.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class DeviceSession:
         await self._software.read_usage(self.registration.objects)
 
     def close(self, why: str) -> None:
-        """End the session: observations are forgotten, whoever waits hears `why`. `run` is for its owner to end."""
+        """Forget observations; whoever waits hears `why`. Ending `run` is its owner's."""
         self._worker.close(why)
         self._observer.close()
 

@@ -129,33 +129,32 @@ class SoftwareManager:
 
     async def until(
         self, instance: int, reached: Callable[[SoftwareManagement], bool], *, within_s: float
-    ) -> SoftwareManagement:
-        """Read the instance back and wait until `reached`, by observation and, where that is silent, by asking.
+    ) -> None:
+        """Read the instance back and wait until it `reached`, by observation and, where that is silent, by asking.
 
-        `reached` may raise. Raises `TimeoutError` when the device answers and it is still not `reached` after
-        `within_s`, and `DeployError` when the instance is gone.
+        A state counts even if another has followed at once. `reached` may raise. Raises `TimeoutError` when the
+        device answers and it is still not `reached` after `within_s`, and `DeployError` when the instance is gone.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
-        await self.read_back(instance)
-        while not reached(self._present(instance)):
-            if loop.time() >= end:
-                raise TimeoutError
-            try:
-                async with asyncio.timeout(REREAD_S):
-                    await self.services.heard()
-            except TimeoutError:
-                await self.read_back(instance)
-        return self._present(instance)
-
-    def _present(self, instance: int) -> SoftwareManagement:
-        found = self.services.get(instance)
-        if found is None:
-            raise DeployError(
-                DeployReason.DEVICE_REFUSED, f"the device dropped instance {instance} of object 9",
-                retryable=True, hint="it may have restarted; it is tried again",
-            )  # fmt: skip
-        return found
+        with self.services.following(instance) as follower:
+            await self.read_back(instance)
+            while True:
+                try:
+                    async with asyncio.timeout(REREAD_S):
+                        state = await follower.next()
+                except TimeoutError:
+                    if loop.time() >= end:
+                        raise
+                    await self.read_back(instance)
+                    continue
+                if state is None:
+                    raise DeployError(
+                        DeployReason.DEVICE_REFUSED, f"the device dropped instance {instance} of object 9",
+                        retryable=True, hint="it may have restarted; it is tried again",
+                    )  # fmt: skip
+                if reached(state):
+                    return
 
     def _forget(self, instance: int) -> None:
         self._observer.unwatch(_path(instance))
