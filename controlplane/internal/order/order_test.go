@@ -25,10 +25,14 @@ func (j *journal) part(name string) Part {
 			j.note("stop " + name)
 			return ctx.Err()
 		},
-		Ready: func(context.Context) error {
-			<-started
-			j.note("ready " + name)
-			return nil
+		Ready: func(ctx context.Context) error {
+			select {
+			case <-started:
+				j.note("ready " + name)
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		},
 	}
 }
