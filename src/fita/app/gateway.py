@@ -30,6 +30,7 @@ from fita.lwm2m.server import Lwm2mServer
 from fita.model.device import DeviceProfile, Endpoint
 from fita.model.runtime import ServiceStatus, WorkloadId
 from fita.oci.puller import ArtifactSource
+from fita.oci.registry.credential import default_keychain
 
 START_DEADLINE_S = 30.0
 log = structlog.get_logger(__name__)
@@ -125,7 +126,7 @@ async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Kub
     store = settings.store or settings.data_dir / "store"
     async with (
         KubernetesClient(load_kubeconfig(settings.kubeconfig)) as client,
-        ArtifactSource(store=store, cache=settings.data_dir / "cache") as artifacts,
+        ArtifactSource(store=store, cache=settings.data_dir / "cache", keychain=default_keychain()) as artifacts,
     ):
         yield Gateway(settings, client, artifacts), client
 
