@@ -105,7 +105,9 @@ class ObjectStore:
             _check_preconditions(old, body.get("metadata", {}))
         new = patched(old, body, strategy)
         if subresource == "status":
-            new = {**old, "status": new.get("status", {})}
+            # For nodes and pods labels and annotations come along, for custom resources they do not.
+            metadata = new["metadata"] if id_.resource in (NODES, PODS) else old["metadata"]
+            new = {**old, "metadata": metadata, "status": new.get("status", {})}
         elif id_.resource in WITH_STATUS:
             new["status"] = old.get("status", {})
         new["metadata"] = {**new["metadata"], **_fixed(old["metadata"])}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fita.kube.resource import RawObject
 from fita.kubelet.node import (
     KUBELET_VERSION,
-    Json,
     describe_node,
     host_of,
     ip_of,
@@ -54,7 +54,7 @@ def stored(profile: DeviceProfile, **changes: object) -> Node:
     return msgspec.structs.replace(msgspec.convert(body, Node), **changes)
 
 
-def patch(node: Node, profile: DeviceProfile) -> Json:
+def patch(node: Node, profile: DeviceProfile) -> RawObject:
     form = describe_node(profile, gateway_name="gw")
     return node_patch(node, form, ready_conditions(profile), now=LATER)
 
