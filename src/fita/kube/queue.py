@@ -116,7 +116,7 @@ class WorkQueue(Generic[K]):
     def _due(self, key: K) -> None:
         if not self._timers.pop(key).retry:
             self.add(key)
-        elif key not in self._fresh and key not in self._running:
+        else:  # neither due nor running: `add` would have stopped the timer
             self._retries.setdefault(key)
             self._dispatch()
 
@@ -142,7 +142,7 @@ class WorkQueue(Generic[K]):
             elif self._fresh:
                 key, retry = next(iter(self._fresh)), False
                 del self._fresh[key]
-                self._fresh_in_row += 1
+                self._fresh_in_row = self._fresh_in_row + 1 if self._retries else 0
             else:
                 return
             self._running[key] = retry
