@@ -9,6 +9,7 @@ runtime.devices_["lamp1"].deaf = True    # still registered, answers nothing
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -57,7 +58,7 @@ def artifact_of(image: str, **changes: object) -> ServiceArtifact:
     manifest = ServiceManifest(name=name, version=1, dependencies=Dependencies(1))
     artifact = ServiceArtifact(
         reference=image,
-        digest="sha256:" + f"{abs(hash(image)):064x}"[:64],
+        digest="sha256:" + hashlib.sha256(image.encode()).hexdigest(),
         platform=ANY,
         manifest=manifest,
         binary=b"M" * 1000,
@@ -108,7 +109,7 @@ class FakeDevice:
 
 
 class FakeRuntime:
-    """Several devices. `listener` is the kubelet under test; it may be replaced, as by a restart of the gateway."""
+    """Several devices. `listener` is the kubelet under test; a restart of the gateway replaces it."""
 
     def __init__(self) -> None:
         self.listener: object | None = None
