@@ -64,12 +64,11 @@ class UdpTransport:
             found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
             family = found[0][0]
             self._socket = _bound(family, found[0][4])
-        except OSError as error:
-            if host != "::" or error.errno not in _NO_IPV6:
-                hint = _HINTS.get(error.errno or 0, "")
-                raise TransportError(
-                    f"cannot listen on {host}, UDP port {port}: {error.strerror}", hint=hint
-                ) from error
+        except (OSError, UnicodeError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            if host != "::" or number not in _NO_IPV6:
+                hint = _HINTS.get(number or 0, "give an address of this machine")
+                raise TransportError(f"cannot listen on {host}, UDP port {port}: {error}", hint=hint) from error
             log.info("no IPv6 on this machine")
             return await self.open("0.0.0.0", port, receive)
         self._is_ipv6 = family == socket.AF_INET6
