@@ -51,10 +51,6 @@ _KNOWN_CRITICAL = b"\x03\x07\x0b\x0f\x11\x17\x1b"
 _PAYLOAD_MARKER = const(0xFF)
 
 
-class FormatError(ValueError):
-    """The datagram is not a CoAP message."""
-
-
 class RequestError(Exception):
     """A request that is answered with the error `code` and the diagnostic `text` (RFC 7252 section 5.5.2)."""
 
@@ -141,28 +137,28 @@ def _nibble(number):
 
 
 def decode(data):
-    """`data` as a Message; FormatError when it is none (RFC 7252 section 3)."""
+    """`data` as a Message; ValueError when it is none (RFC 7252 section 3)."""
     size = len(data)
     if size < 4 or data[0] >> 6 != 1 or data[0] & 15 > 8:
-        raise FormatError("not a CoAP header")
+        raise ValueError("not a CoAP header")
     at = 4 + (data[0] & 15)
     message = Message(data[0] >> 4 & 3, data[1], data[2] << 8 | data[3], bytes(data[4:at]))
     if at > size or (not message.code and size > 4):
-        raise FormatError("wrong length")
+        raise ValueError("wrong length")
     number = 0
     while at < size:
         first = data[at]
         at += 1
         if first == _PAYLOAD_MARKER:
             if at == size:
-                raise FormatError("no payload after its marker")
+                raise ValueError("no payload")
             message.payload = bytes(data[at:])
             break
         delta, at = _extended(data, first >> 4, at)
         length, at = _extended(data, first & 15, at)
         number += delta
         if at + length > size:
-            raise FormatError("an option ends behind the datagram")
+            raise ValueError("option too long")
         message.options.append((number, bytes(data[at : at + length])))
         at += length
     return message
@@ -173,6 +169,6 @@ def _extended(data, nibble, at):
         return nibble, at
     length = nibble - 12
     if nibble == 15 or at + length > len(data):
-        raise FormatError("a broken option header")
+        raise ValueError("broken option")
     value = int.from_bytes(data[at : at + length], "big")
     return value + (13 if nibble == 13 else 269), at + length

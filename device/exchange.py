@@ -91,7 +91,7 @@ class Exchange:
         """Take one datagram. A broken one is dropped, or reset when it asks for an acknowledgement."""
         try:
             message = coap.decode(data)
-        except coap.FormatError:
+        except ValueError:
             if len(data) >= 4 and data[0] & 0xF0 == 0x40:
                 self._reset(data[2] << 8 | data[3], address)
             return

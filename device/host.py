@@ -21,7 +21,7 @@ class Host:
         self._load = load
         self._board = board
         self._ports = ports
-        self._clock = clock
+        self.clock = clock
         self._changed = changed
         self._settled = settled
         self.runners = {}
@@ -36,14 +36,14 @@ class Host:
 
     def start(self, instance, record, quota):
         """Run a service from the next step on."""
-        self.runners[instance] = Runner(instance, record, quota, self._clock())
+        self.runners[instance] = Runner(instance, record, quota, self.clock())
         self._changed(instance)
 
     def stop(self, instance):
         """Stop and unload a service if it runs; its memory is free when this returns."""
         runner = self.runners.pop(instance, None)
         if runner is not None:
-            runner.quit(self._clock())
+            runner.quit(self.clock())
             self._changed(instance)
 
     def stop_all(self):
@@ -53,12 +53,12 @@ class Host:
     def step(self):
         """Call every service that is due, once. The time of the next call, None when nothing will be due."""
         for runner in list(self.runners.values()):
-            now = self._clock()
+            now = self.clock()
             if runner.inbox or runner.due is not None and runner.due <= now:
                 self._advance(runner, now)
         first = None
         for runner in self.runners.values():
-            due = self._clock() if runner.inbox else runner.due
+            due = self.clock() if runner.inbox else runner.due
             if due is not None and (first is None or due < first):
                 first = due
         return first
@@ -97,7 +97,7 @@ class Host:
         else:
             error = runner.setup(self._load, self._board, self._ports, now)
         if error is None:
-            runner.due = self._clock() if runner.loops else None
+            runner.due = self.clock() if runner.loops else None
             self._enter(runner, RUNNING)
         else:
             self._crash(runner, error)
@@ -106,13 +106,13 @@ class Host:
     def _schedule(self, runner):
         """Set the time of the next `loop`: after the interval, at once when that has passed already."""
         try:
-            runner.due = max(runner.due + runner.interval_ms, self._clock() + 1)
+            runner.due = max(runner.due + runner.interval_ms, self.clock() + 1)
         except (TypeError, ValueError):
             return "interval_ms is not a number"
 
     def _crash(self, runner, error):
         """Unload a failed service; it starts again after a delay that doubles while it keeps failing."""
-        now = self._clock()
+        now = self.clock()
         if runner.phase == RUNNING and now - runner.since > _LAST_DELAY_MS:
             runner.delay_ms = 0
         runner.unload()
@@ -132,5 +132,5 @@ class Host:
     def _enter(self, runner, phase):
         if runner.phase != phase:
             runner.phase = phase
-            runner.since = self._clock()
+            runner.since = self.clock()
             self._changed(runner.instance)

@@ -2,13 +2,14 @@
 at any moment; an upload that had not been installed by then is gone, and its instance with it.
 """
 
+import sys
+
 import coap
-import package
+import result
 from coap import RequestError
 from micropython import const
-from package import PackageError
+from result import PackageError
 from store import codes
-from upload import Upload
 
 INITIAL = const(0)
 DOWNLOADING = const(1)
@@ -37,11 +38,10 @@ class Entry:
 class Installer:
     """`changed(instance)` is told of every change of an entry; `host` runs what is active."""
 
-    def __init__(self, store, limits, host, clock, changed):
+    def __init__(self, store, limits, host, changed):
         self._store = store
         self._limits = limits
         self._host = host
-        self._clock = clock
         self._changed = changed
         self.entries = {}
 
@@ -57,7 +57,7 @@ class Installer:
         """Drop uploads that have stopped coming."""
         for instance, entry in self.entries.items():
             if entry.upload is not None and now - entry.upload.touched > _UPLOAD_PATIENCE_MS:
-                self._reject(instance, PackageError(package.CONNECTION_LOST, "the package stopped coming"))
+                self._reject(instance, PackageError(result.CONNECTION_LOST, "the package stopped coming"))
 
     def settled(self, instance, error):
         """A start of a service has ended. The first one of an update decides whether it stays."""
@@ -74,24 +74,24 @@ class Installer:
         self._store.save(instance, previous)
         self._store.discard(entry.record["code"])
         entry.record = previous
-        entry.result = package.INSTALL_FAILED
-        entry.error = "the update did not start: " + error
+        entry.result = result.INSTALL_FAILED
+        entry.error = "update failed: " + error
         self._start(instance, entry)
 
     def receive(self, instance, offset, data, more):
-        """Take a block of a package."""
+        """Take a block of a result."""
         entry = self.entries[instance]
         if not offset:
             self._begin(instance, entry)
         elif entry.upload is None:
-            raise RequestError(coap.INCOMPLETE, "begin with the package's first block")
+            raise RequestError(coap.INCOMPLETE, "begin with the first block")
         upload = entry.upload
-        if not upload.feed(offset, data, more, self._clock()):
+        if not upload.feed(offset, data, more, self._host.clock()):
             return
         if upload.failure is not None:
             self._reject(instance, upload.failure)
             return
-        entry.upload = None
+        self._end_upload(entry)
         entry.update = {"header": upload.header, "code": upload.name, "sha256": upload.sha256, "active": False}
         self._enter(instance, DELIVERED, _RESULT_VERIFIED)
 
@@ -111,7 +111,7 @@ class Installer:
         try:
             self._store.save(instance, record)
         except OSError as error:
-            self._reject(instance, PackageError(package.STORAGE_FULL, "flash: " + repr(error)))
+            self._reject(instance, PackageError(result.STORAGE_FULL, "flash: " + repr(error)))
             return
         entry.record = record
         entry.update = None
@@ -162,7 +162,8 @@ class Installer:
         def accept(header):
             self._limits.check(header, instance, others)
 
-        entry.upload = Upload(self._store, name, accept, self._limits.check_code, self._clock())
+        upload = __import__("upload")
+        entry.upload = upload.Upload(self._store, name, accept, self._limits.check_code, self._host.clock())
         self._enter(instance, DOWNLOADING, _RESULT_DOWNLOADING)
 
     def _installed(self, instance):
@@ -194,10 +195,19 @@ class Installer:
         """Forget what was not installed."""
         if entry.upload is not None:
             entry.upload.abort()
-            entry.upload = None
+            self._end_upload(entry)
         if entry.update is not None:
             self._store.discard(entry.update["code"])
             entry.update = None
+
+    def _end_upload(self, entry):
+        """Forget an upload, and the code for uploads when no other is coming: that memory is the services'."""
+        entry.upload = None
+        for other in self.entries.values():
+            if other.upload is not None:
+                return
+        for name in ("upload", "package"):
+            sys.modules.pop(name, None)
 
     def _reject(self, instance, failure):
         """Say why a package is not taken. What was installed before stays."""

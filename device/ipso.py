@@ -7,40 +7,20 @@ import coap
 import senml
 from coap import RequestError
 from micropython import const
-from objects import ObjectBase
 
+_VALUE = const(5700)
 _UNIT = const(5701)
 _APPLICATION = const(5750)
+_SET_POINT = const(5900)
 _GENERIC_OUTPUT = const(3300)
 _GENERIC_INPUT = const(3308)
 _LAST_INSTANCE = const(65534)
-
-# Object and unit of capabilities; others are generic sensors.
-_CAPABILITIES = {
-    "illuminance_sensor": (3301, "lx"),
-    "light_sensor": (3301, "lx"),
-    "presence_sensor": (3302, ""),
-    "temperature_sensor": (3303, "Cel"),
-    "humidity_sensor": (3304, "%RH"),
-    "pressure_sensor": (3315, "Pa"),
-    "voltage_sensor": (3316, "V"),
-    "current_sensor": (3317, "A"),
-    "loudness_sensor": (3324, "dB"),
-    "concentration_sensor": (3325, "ppm"),
-    "power_sensor": (3328, "W"),
-    "distance_sensor": (3330, "m"),
-}
-
-
-def of_capability(capability):
-    """``(object, unit)`` of a board's sensor."""
-    return _CAPABILITIES.get(capability, (_GENERIC_OUTPUT, ""))
 
 
 def of_mapping(mapping, is_input):
     """``(object, resource)`` of a `data_model_mapping` like ``lwm2m:3303/x/5700``; the generic ones for ``""``."""
     if not mapping:
-        return (_GENERIC_INPUT, 5900) if is_input else (_GENERIC_OUTPUT, 5700)
+        return (_GENERIC_INPUT, _SET_POINT) if is_input else (_GENERIC_OUTPUT, _VALUE)
     try:
         scheme, path = mapping.split(":")
         number, _, resource = path.split("/")
@@ -48,55 +28,29 @@ def of_mapping(mapping, is_input):
     except ValueError:
         found = None
     if found is None or scheme != "lwm2m" or not 3200 <= found[0] < 3500:
-        raise ValueError("%r is not like lwm2m:3303/x/5700" % mapping)
+        raise ValueError("bad mapping: " + mapping)
     return found
 
 
 class Port:
-    """One instance: a value with its unit and application type. `value` is None as long as there is none."""
+    """One instance: a value with its unit and application type.
 
-    def __init__(self, application, unit, resource):
+    The value is what `measure()` gives, with it; otherwise `value`, None as long as there is none. With
+    `deliver(key, value)` the gateway may write it.
+    """
+
+    def __init__(self, application, unit, resource, measure=None, deliver=None, is_float=True):
         self.application = application
         self.unit = unit
         self.resource = resource
-        self.path = None  # (object, instance) while it is in the tree
         self.value = None
-
-    def read(self):
-        return self.value
-
-    def write(self, payload):
-        raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
+        self.path = None  # (object, instance) while it is in the tree
+        self.measure = measure
+        self.deliver = deliver
+        self.is_float = is_float
 
 
-class SensorPort(Port):
-    """A board's sensor, measured when it is read. One that fails has no value."""
-
-    def __init__(self, sensor, unit):
-        Port.__init__(self, sensor.capability, sensor.unit or unit, 5700)
-        self._sensor = sensor
-
-    def read(self):
-        try:
-            return self._sensor.read()
-        except OSError:
-            return None
-
-
-class InputPort(Port):
-    """An input of a service; `deliver(key, value)` is called with what is written."""
-
-    def __init__(self, application, unit, resource, is_float, deliver):
-        Port.__init__(self, application, unit, resource)
-        self._is_float = is_float
-        self._deliver = deliver
-
-    def write(self, payload):
-        self.value = senml.number(payload, self._is_float)
-        self._deliver(self.application.split("/", 1)[1], self.value)
-
-
-class Ipso(ObjectBase):
+class Ipso:
     """One object with its ports by instance."""
 
     def __init__(self):
@@ -107,35 +61,34 @@ class Ipso(ObjectBase):
 
     def read(self, instance):
         port = self.ports[instance]
-        value = port.read()
-        values = [] if value is None else [(port.resource, value)]
+        value = port.value
+        if port.measure is not None:
+            try:
+                value = port.measure()
+            except OSError:
+                value = None  # a sensor that fails has no value, and the others are read all the same
+        values = [(_APPLICATION, port.application)]
         if port.unit:
-            values.append((_UNIT, port.unit))
-        values.append((_APPLICATION, port.application))
-        values.sort(key=_first)
+            values.insert(0, (_UNIT, port.unit))
+        if value is not None:
+            values.insert(0 if port.resource < _UNIT else len(values), (port.resource, value))
         return values
 
     def write(self, instance, resource, payload):
         port = self.ports[instance]
-        if resource != port.resource:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
-        port.write(payload)
+        if resource != port.resource or port.deliver is None:
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
+        port.value = senml.number(payload, port.is_float)
+        port.deliver(port.application.split("/", 1)[1], port.value)
 
 
 class Ports:
-    """Puts ports into the tree. `changed(path)` is told of every port that comes or goes."""
+    """Puts ports into the tree. `changed(path)` is told of every port whose value has changed or that goes."""
 
     def __init__(self, tree, changed):
         self._tree = tree
         self.changed = changed
         self._next = 0  # instance ids are not used again soon: an observer must not see another's values
-
-    def add_sensor(self, sensor):
-        """Make a sensor of the board an instance; its path."""
-        number, unit = of_capability(sensor.capability)
-        port = SensorPort(sensor, unit)
-        self.add(number, port)
-        return port.path
 
     def add(self, number, port):
         """Make `port` an instance of the object `number`."""
@@ -162,7 +115,3 @@ class Ports:
         self._tree.version += 1
         self.changed(port.path)
         port.path = None
-
-
-def _first(item):
-    return item[0]

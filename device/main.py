@@ -2,31 +2,37 @@
 
 import sys
 
-import board
-from runtime import Device, Reboot
+
+def start(folder):
+    """The device of `folder`, ready to run; None when its `device.json` cannot be used."""
+    import config
+
+    try:
+        board = config.load(folder)
+    except config.ConfigurationError as error:
+        print("cannot start:", error)
+        return None
+    finally:
+        sys.modules.pop("config")  # it has done its work, and its memory is needed
+    from runtime import Device
+
+    return Device(board)
 
 
 def main():
-    try:
-        device = Device(board.load(sys.argv[1] if len(sys.argv) > 1 else "."))
-    except board.BoardError as error:
-        print("cannot start:", error)
+    device = start(sys.argv[1] if len(sys.argv) > 1 else ".")
+    if device is None:
         sys.exit(2)
     try:
         device.run()
     except KeyboardInterrupt:
-        pass
-    except Reboot:
-        reset()
-
-
-def reset():
-    """Start the board again. An emulated one ends with 3, and whoever emulates it starts it again."""
+        return
     import machine
 
     if hasattr(machine, "reset"):
         machine.reset()
-    sys.exit(3)
+    sys.exit(3)  # whoever emulates the board starts it again
 
 
-main()
+if __name__ == "__main__":
+    main()

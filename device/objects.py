@@ -1,60 +1,27 @@
-"""The tree of LwM2M objects: paths to values, writes, executions; and the link format of registrations.
+"""The tree of LwM2M objects: paths to values and operations; and the link format of registrations.
 
-An object is any `ObjectBase`. Values are computed when they are read; nothing is stored twice.
+An object is anything with ``read(instance)``, which returns a list of ``(resource, value)`` in the order of the
+resources; a resource with several instances has a list of its values. Values are computed when they are read.
+What else an object may have, and is answered 4.05 without:
+
+- ``instances()``: the ids of its instances, in order; without it there is only 0
+- ``read_apart(instance, resource)``: a resource that only a read of itself shows, None without one
+- ``write(instance, resource, payload)``: replace one resource by its text form
+- ``write_block(instance, resource, offset, data, more)``: take a part of an opaque resource
+- ``execute(instance, resource)``, ``create()``, which returns the new id, ``delete(instance)``
 """
 
 import coap
 from coap import RequestError
-from micropython import const
 
 _ROOT = '</>;rt="oma.lwm2m";ct=112'
 
 
-class ObjectBase:
-    """An LwM2M object with the single instance 0 that can only be read.
+class Fixed:
+    """An object of one instance, whose values the function `read(instance)` computes."""
 
-    `read` returns a list of ``(resource, value)`` in the order of the resources; a resource with several
-    instances has a list of its values. What an object does not override is answered 4.05.
-    """
-
-    def instances(self):
-        """The ids of the instances, in order."""
-        return (0,)
-
-    def read(self, instance):
-        raise RequestError(coap.METHOD_NOT_ALLOWED)
-
-    def read_apart(self, instance, resource):
-        """The value of a resource that only a read of itself shows, None without one."""
-        return None
-
-    def write(self, instance, resource, payload):
-        """Replace one resource by its text form."""
-        raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
-
-    def write_block(self, instance, resource, offset, data, more):
-        """Take a part of an opaque resource; `more` when others follow."""
-        raise RequestError(coap.UNSUPPORTED_FORMAT, "opaque content is for 9/x/2 only")
-
-    def execute(self, instance, resource):
-        raise RequestError(coap.METHOD_NOT_ALLOWED, "not executable")
-
-    def create(self):
-        """Add an instance and return its id."""
-        raise RequestError(coap.METHOD_NOT_ALLOWED, "instances are not created here")
-
-    def delete(self, instance):
-        raise RequestError(coap.METHOD_NOT_ALLOWED, "instances are not deleted here")
-
-
-class Fixed(ObjectBase):
-    """One instance whose values `values()` computes."""
-
-    def __init__(self, values):
-        self._values = values
-
-    def read(self, instance):
-        return self._values()
+    def __init__(self, read):
+        self.read = read
 
 
 class Tree:
@@ -68,7 +35,7 @@ class Tree:
         """The object list of a registration (RFC 6690, LwM2M 1.1 section 6.2.1)."""
         parts = [_ROOT]
         for number in sorted(self.objects):
-            ids = self.objects[number].instances()
+            ids = _instances(self.objects[number])
             for instance in ids:
                 parts.append("</%d/%d>" % (number, instance))
             if not ids:
@@ -78,8 +45,15 @@ class Tree:
     def find(self, path):
         """The object that `path` (a tuple of ids) leads into; 4.04 when it or the instance is not there."""
         found = self.objects.get(path[0]) if path else None
-        if found is None or (len(path) > 1 and path[1] not in found.instances()):
+        if found is None or (len(path) > 1 and path[1] not in _instances(found)):
             raise RequestError(coap.NOT_FOUND)
+        return found
+
+    def operation(self, path, name):
+        """The object's operation `name`; 4.05 when it has none."""
+        found = getattr(self.find(path), name, None)
+        if found is None:
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
         return found
 
     def records(self, path):
@@ -87,19 +61,22 @@ class Tree:
         found = self.find(path)
         records = []
         if len(path) == 1:
-            for instance in found.instances():
+            for instance in _instances(found):
                 _flatten(records, "%d/" % instance, found.read(instance))
             return "/%d/" % path[0], records
         values = found.read(path[1])
         if len(path) > 2:
             values = [item for item in values if item[0] == path[2]]
-            apart = found.read_apart(path[1], path[2]) if not values else None
-            if apart is not None:
-                values.append((path[2], apart))
-            if not values:
+            if not values and hasattr(found, "read_apart"):
+                values = [(path[2], found.read_apart(path[1], path[2]))]
+            if not values or values[0][1] is None:
                 raise RequestError(coap.NOT_FOUND)
         _flatten(records, "", values)
         return "/%d/%d/" % path[:2], records
+
+
+def _instances(found):
+    return found.instances() if hasattr(found, "instances") else (0,)
 
 
 def _flatten(records, prefix, values):

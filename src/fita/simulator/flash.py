@@ -10,9 +10,25 @@ from pathlib import Path
 
 import msgspec
 
-from fita.simulator.signal import parse_signal
+from fita.simulator.signal import Signal, parse_signal
 
 _ROWS_FILE = "signal.csv"
+# Object of the OMA registry and unit of capabilities; others are generic sensors.
+_CAPABILITIES = {
+    "illuminance_sensor": (3301, "lx"),
+    "light_sensor": (3301, "lx"),
+    "presence_sensor": (3302, ""),
+    "temperature_sensor": (3303, "Cel"),
+    "humidity_sensor": (3304, "%RH"),
+    "pressure_sensor": (3315, "Pa"),
+    "voltage_sensor": (3316, "V"),
+    "current_sensor": (3317, "A"),
+    "loudness_sensor": (3324, "dB"),
+    "concentration_sensor": (3325, "ppm"),
+    "power_sensor": (3328, "W"),
+    "distance_sensor": (3330, "m"),
+}
+_GENERIC = (3300, "")
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +59,8 @@ def write_flash(spec: DeviceSpec) -> None:
     """Make the folder of `spec` ready to boot from. Raises `SignalError`, `OSError`."""
     signal = parse_signal(spec.signal)
     spec.folder.mkdir(parents=True, exist_ok=True)
-    parameters: list[float | str] = list(signal.numbers)
     if signal.file is not None:
         shutil.copyfile(signal.file, spec.folder / _ROWS_FILE)
-        parameters = [_ROWS_FILE]
     settings: dict[str, object] = {
         "endpoint": spec.endpoint,
         "gateway": f"{spec.gateway[0]}:{spec.gateway[1]}",
@@ -56,13 +70,7 @@ def write_flash(spec: DeviceSpec) -> None:
         "max_services": spec.max_services,
         "addresses": ["127.0.0.1"],
         "sensors": [
-            {
-                "capability": capability,
-                "driver": "signals",
-                "signal": signal.kind,
-                "parameters": parameters,
-                "seed": spec.seed * 1000 + number,
-            }
+            _sensor(capability, signal, seed=spec.seed * 1000 + number)
             for number, capability in enumerate(spec.capabilities)
         ],
     }
@@ -71,3 +79,11 @@ def write_flash(spec: DeviceSpec) -> None:
     temporary = spec.folder / "device.tmp"
     temporary.write_bytes(msgspec.json.encode(settings))
     temporary.replace(spec.folder / "device.json")
+
+
+def _sensor(capability: str, signal: Signal, *, seed: int) -> dict[str, object]:
+    object_id, unit = _CAPABILITIES.get(capability, _GENERIC)
+    shown = {"capability": capability, "object": object_id, "unit": unit}
+    if signal.file is not None:
+        return shown | {"driver": "rows", "parameters": [_ROWS_FILE]}
+    return shown | {"driver": "signals", "signal": signal.kind, "parameters": signal.numbers, "seed": seed}

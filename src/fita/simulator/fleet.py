@@ -126,7 +126,7 @@ class Fleet:
         self._devices[spec.endpoint] = device
         if self._control is None:
             raise RuntimeError("use the fleet with `async with`")
-        self._control.start(spec.endpoint, _arguments(spec), spec.folder, device.open_output())
+        self._control.start(spec.endpoint, _arguments(spec), device.open_output())
         return device
 
     def _signal(self, device: SimulatedDevice, number: signal.Signals) -> None:
@@ -185,4 +185,4 @@ class Fleet:
 
 
 def _arguments(spec: DeviceSpec) -> list[str]:
-    return ["micropython", "-X", f"heapsize={spec.heap_bytes}", "-m", "main", str(spec.folder)]
+    return ["micropython", "-X", f"heapsize={spec.heap_bytes}", "-m", "main", str(spec.folder.absolute())]

@@ -6,7 +6,7 @@ told over a socket on a file descriptor, in JSON; when the other end closes, eve
 =====================================================  ==========================================
 told                                                   tells
 =====================================================  ==========================================
-``{"start": name, "arguments": [...], "folder": ...}``  ``{"started": name, "pid": n}``
+``{"start": name, "arguments": [...]}``                ``{"started": name, "pid": n}``
 with the file descriptor of the device's output
 ``{"signal": name, "number": n}``                      ``{"ended": name, "status": wait status}``
 =====================================================  ==========================================
@@ -61,18 +61,18 @@ class Nursery:
             return False
         order = json.loads(data)
         if "start" in order:
-            self._start(order["start"], order["arguments"], order["folder"], descriptors[0])
+            self._start(order["start"], order["arguments"], descriptors[0])
         elif order["signal"] in self._pids:
             os.kill(self._pids[order["signal"]], order["number"])
         return True
 
-    def _start(self, name: str, arguments: list[str], folder: str, output: int) -> None:
+    def _start(self, name: str, arguments: list[str], output: int) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             status = _FAILED
             try:
-                self._become_device(parent, folder, output)
+                self._become_device(parent, output)
                 status = self._run(arguments)
             except BaseException as error:
                 os.write(2, f"{type(error).__name__}: {error}\n".encode())
@@ -82,7 +82,7 @@ class Nursery:
         self._pids[name] = pid
         self._tell({"started": name, "pid": pid})
 
-    def _become_device(self, parent: int, folder: str, output: int) -> None:
+    def _become_device(self, parent: int, output: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(_FAILED)  # it died before it could be told about
@@ -96,7 +96,6 @@ class Nursery:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.closerange(3, output + 1)
-        os.chdir(folder)
 
     def _reap(self) -> None:
         for name, pid in list(self._pids.items()):
