@@ -7,6 +7,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 INTERRUPT_PATIENCE_S = 10.0
@@ -86,13 +87,13 @@ def _hand_over(line: bytes, kept: deque[str], on_line: LineListener | None) -> N
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """Interrupt the program and its children, kill what does not listen. The group is the program's own."""
-    for number, patience_s in ((signal.SIGINT, INTERRUPT_PATIENCE_S), (signal.SIGKILL, None)):
-        if process.returncode is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
-            async with asyncio.timeout(patience_s):
+    """Interrupt the program and its children, kill those that do not listen; the output ends with the last."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(INTERRUPT_PATIENCE_S):
+                await _read_all(process.stdout)
+                await _read_all(process.stderr)
                 await process.wait()
-        except TimeoutError:
-            continue
+                return
