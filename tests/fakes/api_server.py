@@ -59,6 +59,7 @@ class SeenRequest:
     headers: dict[str, str]
     body: object
     peer: tuple[str, int]
+    user: str  # of the client certificate, "" without
 
 
 @dataclass
@@ -232,6 +233,7 @@ class FakeApiServer:
                 dict(request.headers),
                 decoded,
                 request.transport.get_extra_info("peername"),
+                _common_name(request.transport.get_extra_info("peercert")),
             )
         )
         self.in_flight += 1
@@ -370,6 +372,11 @@ def _status(error: StoreError) -> RawObject:
         "reason": error.reason,
         "code": error.status,
     }
+
+
+def _common_name(certificate: RawObject | None) -> str:
+    names = dict(pair for part in (certificate or {}).get("subject", ()) for pair in part)
+    return names.get("commonName", "")
 
 
 class _Matcher:
