@@ -174,7 +174,9 @@ class CoapEndpoint:
         if self._loop is None:
             return
         timers = self._layer.timers
-        timers.expire(max(due, self._loop.time()))  # a loop may wake a little early
-        deadline = timers.next_deadline()
-        if deadline is not None:
-            self._wake_at(deadline)
+        try:
+            timers.expire(max(due, self._loop.time()))  # a loop may wake a little early
+        finally:
+            deadline = timers.next_deadline()
+            if deadline is not None:
+                self._wake_at(deadline)

@@ -242,9 +242,10 @@ class Observation:
             await self._complete()
         except CoapError as error:
             if self.active:
-                log.warning(
-                    "notification not completed", peer=self.peer, path=self.request.path_text, error=str(error)
-                )
+                path = self.request.path_text
+                log.warning("notification not completed", peer=self.peer, path=path, error=error.message)
+        except Exception:  # a fault of ours must not end the endpoint
+            log.exception("completing a notification failed", peer=self.peer, path=self.request.path_text)
 
     async def _complete(self) -> None:
         """Fetch the rest of partial representations until the newest is whole."""
