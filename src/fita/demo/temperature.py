@@ -36,7 +36,7 @@ PLAUSIBLE_CELSIUS = (5.0, 35.0)
 """The emulated sensor's daily curve stays inside; an average outside is a fault."""
 DEPLOYMENT = "deployment/average"
 """In demos/temperature/deployment.yaml."""
-REGISTER_TO_READY = "fita_register_to_ready_seconds"
+REGISTER_TO_READY = "fita_kubelet_register_to_ready_seconds"
 
 
 class DemoNode(msgspec.Struct, frozen=True):
