@@ -121,7 +121,8 @@ class _Compilation:
         form = "{{if .Stale}}{{.ImportPath}}{{end}}"
         listing = await self._go("list", "-deps", "-f", form, ".", on_line=self._count_module)
         self.done, self.total = 0, len(listing.split())
-        self.on_progress(BuildProgress(BuildStage.COMPILE, 0, self.total))
+        stage = BuildStage.COMPILE if self.total else BuildStage.LINK
+        self.on_progress(BuildProgress(stage, 0, self.total))
 
     async def _compile(self, scratch: Path) -> None:
         output = scratch / "result" / PROGRAM
