@@ -6,6 +6,7 @@ Lwm2mError
 ├── PayloadError            a payload that is not in the content format it claims
 ├── UnsupportedFormatError  a content format that is not read or written here
 ├── UnknownDeviceError      no registered device of that name
+├── DeviceBusyError         too many operations wait for one device
 ├── SessionClosedError      the device registered again or left while something was under way
 └── RegistrationError       a registration, update or deregistration that is refused; knows its response code
 
@@ -57,6 +58,13 @@ class UnknownDeviceError(Lwm2mError):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(f"the device {endpoint} is not registered", hint="is it switched on and in reach?")
+
+
+class DeviceBusyError(Lwm2mError):
+    """Too many operations wait for one device."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} operations wait for the device already", hint="it is slow or does not answer")
 
 
 class SessionClosedError(Lwm2mError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fita.coap.code import Code
 from fita.coap.errors import CoapError, ResponseError
-from fita.lwm2m.errors import Lwm2mError, SessionClosedError, UnknownDeviceError
+from fita.lwm2m.errors import DeviceBusyError, Lwm2mError, SessionClosedError, UnknownDeviceError
 from fita.lwm2m.objects.software import FIRST_FAILURE, SoftwareManagement, UpdateResult
 from fita.model.device import DeviceProfile
 from fita.model.runtime import DeployError, DeployReason
@@ -112,7 +112,7 @@ def deploy_error(error: CoapError | Lwm2mError) -> DeployError:
         return DeployError(
             DeployReason.DEVICE_REFUSED, f"the device answered {error.message}", retryable=True, hint=error.hint
         )
-    if isinstance(error, CoapError | UnknownDeviceError | SessionClosedError):
+    if isinstance(error, CoapError | UnknownDeviceError | SessionClosedError | DeviceBusyError):
         return unreachable(error.message)
     return DeployError(DeployReason.DEVICE_REFUSED, error.message, retryable=True, hint=error.hint)
 

@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 REQUEST_DEADLINE_S = 45.0
 """For one operation: MAX_TRANSMIT_SPAN of RFC 7252 section 4.8.2, when every transmission has been tried."""
-SLOWEST_UPLOAD_BYTES_PER_S = 1000.0
-"""What a package is given time for; 802.15.4 carries about twenty times as much."""
+SLOWEST_UPLOAD_BYTES_PER_S = 200.0
+"""What a package is given time for: five seconds for a block of 1 kB, that is a retransmission or two of each."""
 
 _READ_FORMATS = (ContentFormat.SENML_CBOR, ContentFormat.TLV, ContentFormat.SENML_JSON, None)
 _WRITE_FORMATS = (ContentFormat.TEXT, ContentFormat.TLV, ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON)

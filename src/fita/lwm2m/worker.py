@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from fita.lwm2m.errors import Lwm2mError, SessionClosedError
+from fita.lwm2m.errors import DeviceBusyError, SessionClosedError
 
 T = TypeVar("T")
 
@@ -56,18 +56,20 @@ class Worker:
         """Run `work` when its turn comes and return what it returns, or raise what it raises.
 
         The caller owns the deadline: a cancelled call cancels the work. Raises `SessionClosedError` when the
-        worker is closed before the work is done.
+        worker is closed before the work is done, `DeviceBusyError` when too much waits already.
         """
         if self._closed is not None:
             raise SessionClosedError(self._closed)
         if len(self._jobs) >= MAX_WAITING:
-            raise Lwm2mError(
-                f"{MAX_WAITING} operations wait for the device already", hint="it is slow or does not answer"
-            )
+            raise DeviceBusyError(MAX_WAITING)
         job = _Job(work)
         self._jobs.append(job)  # type: ignore[arg-type]  # nobody looks at results here
         self._wake.set()
-        return await job.result
+        try:
+            return await job.result
+        finally:
+            if job in self._jobs:
+                self._jobs.remove(job)  # type: ignore[arg-type]  # nobody looks at results here
 
     def wake(self) -> None:
         """Make `wait` return."""
