@@ -54,9 +54,29 @@ test: .venv/.dev
 	  else echo "The tests need$$missing: install the packages $(TEST_PACKAGES)" >&2; exit 1; fi; fi
 	$(BIN)/pytest
 
+# The models' own environment, and the street video that one of them learns from.
+VIDEO := build/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
+.venv-models/.created: requirements/models.lock
+	$(PYTHON) -m venv .venv-models
+	.venv-models/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/models.lock
+	@touch $@
+
+$(VIDEO):
+	@mkdir -p build/opencv-doc
+	cd build && apt-get download opencv-doc && dpkg-deb --extract opencv-doc_*.deb opencv-doc && rm opencv-doc_*.deb
+
+models: .venv-models/.created $(VIDEO)
+	.venv-models/bin/python -m models.train_digits
+	.venv-models/bin/python -m models.train_pedestrians $(VIDEO)
+
+fuzz: .venv/.dev
+	$(BIN)/python -m tools.fuzz_models --inputs 1000000
+	FITA_EXACT_MODELS=5000 $(BIN)/pytest tests/unit/tinyml/test_tinyml_execute.py
+
 lock: .venv/.dev
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra device pyproject.toml -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -c requirements/run.lock -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra train pyproject.toml -c requirements/run.lock -o requirements/models.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-models .mypy_cache .ruff_cache .pytest_cache build dist

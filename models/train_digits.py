@@ -62,7 +62,7 @@ def plain_model() -> Any:
 def residual_model() -> Any:
     image = keras.Input((RESIDUAL_SIDE, RESIDUAL_SIDE, 1))
     x = _normalized(layers.Conv2D(16, 3, padding="same", use_bias=False)(image))
-    for channels, stride in ((16, 1), (32, 2), (48, 2), (48, 1)):
+    for channels, stride in ((16, 1), (32, 2), (40, 2), (40, 1)):
         x = _residual_block(x, channels, stride)
     x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(image, layers.Dense(10, activation="softmax")(x))

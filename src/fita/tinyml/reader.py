@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from fita.tinyml.decode import elementwise, flatbuffer, move, weighted
 from fita.tinyml.decode.model_file import FileModel
 from fita.tinyml.decode.operator_source import OperatorSource, TensorTable
@@ -57,7 +59,8 @@ def graph_of(model: FileModel, *, name: str, digest: str) -> Graph:
     """The graph of a file's records."""
     table = TensorTable(model.tensors)
     inputs = _endpoints(table, model.inputs, "input")
-    operators = _operators(model, table, inputs)
+    with np.errstate(over="ignore", invalid="ignore"):  # decoders refuse what overflows
+        operators = _operators(model, table, inputs)
     outputs = _endpoints(table, model.outputs, "output")
     computed = {*inputs, *(operator.output for operator in operators)}
     for tensor in outputs:

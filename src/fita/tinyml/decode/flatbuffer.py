@@ -22,14 +22,16 @@ from fita.tinyml.errors import ModelFormatError, UnsupportedModelError
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
-MAX_FILE_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 16 * 2**20
 MAX_TENSORS = 10_000
-MAX_OPERATORS = 10_000
+MAX_OPERATORS = 2_000
 MAX_RANK = 8
 """More dimensions than any operator takes; what a given operator takes is checked by the Reader."""
 
-_COPY_FACTOR = 4
-_COPY_FLOOR = 4096
+_COPIED_MAX_BYTES = 4 * 2**20
+"""Names, shapes, scales and numbers of all tensors and operators; a model of 1000 channels has 20 kB of them."""
+_COPIED_MIN_BYTES = 4096
+_COPIED_FACTOR = 4
 
 _WINDOW = ("Padding", "StrideW", "StrideH", "FusedActivationFunction")
 _DILATION = ("DilationWFactor", "DilationHFactor")
@@ -51,6 +53,7 @@ _FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
     ),
 }
+_BUILTIN_CODE_SLOT = 10
 _TYPE_NAMES = {code: name.lower() for name, code in vars(tflite.TensorType).items() if isinstance(code, int)}
 _TYPE_CODES = {name: code for code, name in _TYPE_NAMES.items()}
 _OPERATOR_NAMES = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
@@ -77,7 +80,7 @@ class _Reading:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._copies_left_bytes = _COPY_FACTOR * len(data) + _COPY_FLOOR
+        self._copies_left_bytes = min(_COPIED_FACTOR * len(data) + _COPIED_MIN_BYTES, _COPIED_MAX_BYTES)
         self._table = tflite.Model.GetRootAs(data, 0)
 
     def model(self) -> FileModel:
@@ -110,7 +113,7 @@ class _Reading:
     def _charge(self, size_bytes: int) -> None:
         self._copies_left_bytes -= size_bytes
         if self._copies_left_bytes < 0:
-            raise ModelFormatError("parts of the model file overlap or reach beyond its end")
+            raise ModelFormatError("parts of the model file overlap, reach beyond its end, or are too many")
 
     def _integers(self, length: int, view: Callable[[], Any], width_bytes: int = 4) -> tuple[int, ...]:
         self._charge(width_bytes * length)
@@ -127,7 +130,7 @@ class _Reading:
     def _operator_names(self) -> Iterator[str]:
         for position in range(self._count(self._table.OperatorCodesLength(), MAX_OPERATORS, "operator codes")):
             code = self._table.OperatorCodes(position)
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            number = _builtin_code(code)
             name = _OPERATOR_NAMES.get(number, f"operator code {number}")
             yield f"CUSTOM {self._text(code.CustomCode())}" if name == "CUSTOM" else name
 
@@ -183,6 +186,17 @@ class _Reading:
                 outputs=self._integers(table.OutputsLength(), table.OutputsAsNumpy),
                 options=_options(names[number], table, position),
             )
+
+
+def _builtin_code(code: Any) -> int:
+    """The larger of the field and its one-byte predecessor, as TFLite Micro takes it.
+
+    The package's own accessor takes the predecessor alone where it is below 127, even when the two contradict.
+    """
+    table = code._tab
+    offset = table.Offset(_BUILTIN_CODE_SLOT)
+    field = table.Get(flatbuffers.number_types.Int32Flags, offset + table.Pos) if offset else 0
+    return max(int(field), int(code.DeprecatedBuiltinCode()))
 
 
 def _options(name: str, table: Any, position: int) -> dict[str, Number]:

@@ -67,7 +67,9 @@ def decode_pad(source: OperatorSource) -> Pad:
 
 def decode_reshape(source: OperatorSource) -> Reshape:
     source.operands(1, 2)
-    data, output = source.input(), source.output
+    data, output, shape = source.input(), source.output, source.optional(1)
+    if shape is not None and not shape.is_constant:
+        source.refuse("its shape is computed while running", "convert with fixed shapes")
     check_same_quantization(source, data, output)
     if data.elements != output.elements:
         source.contradict(f"{data.elements} elements become {output.elements}")

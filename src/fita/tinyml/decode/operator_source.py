@@ -36,9 +36,12 @@ class TensorTable:
         if self._work_left_bytes < 0:
             raise ModelFormatError(f"the operators use more than {MAX_WORK_BYTES} bytes of weights")
 
-    def tensor(self, number: int) -> Tensor:
+    def check(self, number: int) -> None:
         if not 0 <= number < len(self._records):
             raise ModelFormatError(f"tensor {number} of {len(self._records)} does not exist")
+
+    def tensor(self, number: int) -> Tensor:
+        self.check(number)
         if number not in self._tensors:
             self._tensors[number] = _tensor(number, self._records[number])
         return self._tensors[number]
@@ -135,6 +138,9 @@ class OperatorSource:
             self.contradict(f"{inputs} inputs where {least} to {most} belong")
         if outputs != 1:
             self.contradict(f"{outputs} outputs where one belongs")
+        for number in self._record.inputs:
+            if number != OPTIONAL_TENSOR:
+                self._table.check(number)
 
     @property
     def input_count(self) -> int:
