@@ -18,7 +18,6 @@ class Rows:
 
     def __init__(self, name):
         self._name = name
-        self._file = open(name)
         self._begin(0)
 
     def at(self, ms):
@@ -36,7 +35,7 @@ class Rows:
 
     def _begin(self, ms):
         self._begun = ms
-        self._file.seek(0)
+        self._position = 0
         self._rows = 0
         self._time = 0
         self._next = self._row()
@@ -46,14 +45,17 @@ class Rows:
 
     def _row(self):
         """The next row as ``(ms, value)``, None at the end. Headings and empty lines do not count."""
-        while True:
-            line = self._file.readline()
-            if not line:
-                return None
-            try:
-                cells = [float(cell) for cell in line.split(",")]
-            except ValueError:
-                continue
-            self._rows += 1
-            at = int(cells[0] * 1000) if len(cells) > 1 else (self._rows - 1) * 1000
-            return at, cells[-1]
+        with open(self._name) as file:
+            file.seek(self._position)
+            while True:
+                line = file.readline()
+                if not line:
+                    return None
+                try:
+                    cells = [float(cell) for cell in line.split(",")]
+                except ValueError:
+                    continue
+                self._position = file.tell()
+                self._rows += 1
+                at = int(cells[0] * 1000) if len(cells) > 1 else (self._rows - 1) * 1000
+                return at, cells[-1]

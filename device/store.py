@@ -35,11 +35,11 @@ class Store:
         for name in os.listdir(self.folder):
             if name.endswith(".json"):
                 try:
-                    record = self.load(int(name[1:-5]))
-                except (ValueError, KeyError):
+                    files = codes(self.load(int(name[1:-5])))
+                except (ValueError, KeyError, TypeError):
                     continue  # worn flash: a service less, but the device starts
                 kept.add(name)
-                kept.update(codes(record))
+                kept.update(files)
         for name in os.listdir(self.folder):
             if name not in kept:
                 os.remove(self.path(name))
