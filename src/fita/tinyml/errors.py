@@ -5,7 +5,8 @@ FitaError
     ├── ModelError                   a model file cannot be used
     │   ├── ModelFormatError         it is no TensorFlow Lite file, damaged, or contradicts itself
     │   └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
-    └── InputError                   an array does not fit the tensor it is meant for
+    ├── InputError                   an array does not fit the tensor it is meant for
+    └── SplitError                   stages are no split of the graph
 """
 
 from __future__ import annotations
@@ -35,3 +36,7 @@ class UnsupportedModelError(ModelError):
 
 class InputError(TinymlError):
     """An array does not fit the tensor it is meant for, or one is missing."""
+
+
+class SplitError(TinymlError):
+    """Stages are no split of the graph they are meant for."""
