@@ -192,7 +192,7 @@ async def _join(scene: Scene) -> list[DemoNode]:
         (node.name, node.platform, f"{node.memory_bytes // 1024}Ki", f"{node.runtime_bytes // 1024}Ki")
         for node in nodes
     ]
-    scene.stage.table(("NODE", "PLATFORM", "MEMORY", "OF THAT RUNTIME"), rows)
+    scene.stage.table(("NODE", "PLATFORM", "MEMORY", "KEPT BY THE RUNTIME"), rows)
     return nodes
 
 
