@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from fita.lwm2m.codec.content import Values
 from fita.lwm2m.objects.software import SoftwareManagement, SoftwareMonitoring, UpdateState
@@ -15,6 +15,10 @@ from fita.model.service import ServiceManifest
 
 _FOLLOWED_STATES = 256  # of a follower that is slow; the oldest go first
 _PHASES = {str(phase): phase for phase in ServicePhase}
+
+
+Mark = NewType("Mark", int)
+"""A moment in the series of notifications."""
 
 
 class Claim(NamedTuple):
@@ -71,6 +75,8 @@ class ServiceTable:
         self._claims = claims
         self._on_change = on_change
         self._followers: dict[int, list[Follower]] = {}
+        self._notifications = Mark(0)
+        self._notified: dict[int, Mark] = {}  # the last notification of each instance
 
     def __contains__(self, instance: int) -> bool:
         return instance in self._instances
@@ -139,24 +145,42 @@ class ServiceTable:
 
     # What was heard
 
-    def replace(self, values: Values) -> None:
+    def mark(self) -> Mark:
+        """To be taken before a read: what is notified while it is under way may be newer than its answer."""
+        return self._notifications
+
+    def notify(self, instance: int, values: Values) -> None:
+        """Take one instance as notified."""
+        item = SoftwareManagement.all_from(values).get(instance)
+        if item is not None:
+            self._notifications = Mark(self._notifications + 1)
+            self._notified[instance] = self._notifications
+            self._put(instance, item)
+
+    def replace(self, values: Values, since: Mark) -> None:
         """Take the whole object 9 as read."""
         found = SoftwareManagement.all_from(values)
         for gone in {*self._instances, *self._claims} - set(found):
             self.remove(gone)
-        for instance, item in found.items():
-            self._put(instance, item)
+        for instance in found:
+            self.update(instance, values, since)
 
-    def update(self, instance: int, values: Values) -> None:
-        """Take one instance as read or notified."""
+    def update(self, instance: int, values: Values, since: Mark) -> None:
+        """Take one instance as read.
+
+        An answer and a notification that are received together are not handled in that order: the notification
+        is first. So an answer does not count when a notification came after `since`. Nothing is missed by that,
+        because whatever changed after the notification is notified too.
+        """
         item = SoftwareManagement.all_from(values).get(instance)
-        if item is not None:
+        if item is not None and self._notified.get(instance, 0) <= since:
             self._put(instance, item)
 
     def remove(self, instance: int) -> None:
         """The instance is gone."""
         self._claims.pop(instance, None)
         self._monitoring.pop(instance, None)
+        self._notified.pop(instance, None)
         if self._instances.pop(instance, None) is not None:
             self._tell(instance, None)
             self._on_change(instance)

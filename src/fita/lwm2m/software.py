@@ -42,12 +42,14 @@ class SoftwareManager:
 
     async def read_all(self) -> None:
         """Read what is on the device. A device without instances may answer 4.04."""
+        since = self.services.mark()
         try:
-            self.services.replace(await self._client.read(Path(SoftwareManagement.object_id)))
+            values = await self._client.read(Path(SoftwareManagement.object_id))
         except ResponseError as error:
             if error.code != Code.NOT_FOUND:
                 raise
-            self.services.replace({})
+            values = {}
+        self.services.replace(values, since)
 
     async def read_usage(self, objects: ObjectList) -> None:
         """Read what the services use; nothing happens where the device does not say."""
@@ -55,17 +57,20 @@ class SoftwareManager:
 
     async def read_back(self, instance: int) -> None:
         """Read one instance again, update state and result included."""
+        since = self.services.mark()
         try:
-            self.services.update(instance, await self._client.read(_path(instance)))
+            values = await self._client.read(_path(instance))
         except ResponseError as error:
             if error.code != Code.NOT_FOUND:
                 raise
             self._forget(instance)
+        else:
+            self.services.update(instance, values, since)
 
     async def observe(self, instance: int) -> None:
         """Hear of every change of an instance from now on."""
         if _path(instance) not in self._observer:
-            await self._observer.watch(_path(instance), partial(self.services.update, instance), self._on_end)
+            await self._observer.watch(_path(instance), partial(self.services.notify, instance), self._on_end)
 
     async def observe_all(self) -> None:
         """Hear of every change of every instance from now on."""
