@@ -28,9 +28,9 @@ class Presence(StrEnum):
 
 @dataclass(slots=True)
 class Device:
-    """One device. `known` is whether its services have been read since it registered.
+    """One device.
 
-    `lost_because` and `unread_because` are for people, `registrations` how often it came. `worker` is the pod
+    `lost_because` is for people, `registrations` how often it came. `worker` is the pod
     that is being deployed on it; `waiting` are those whose turn comes after it, in order.
     """
 
@@ -38,9 +38,7 @@ class Device:
     node: str
     profile: DeviceProfile | None = None
     presence: Presence = Presence.EXPECTED
-    known: bool = False
     lost_because: str = ""
-    unread_because: str = ""
     expected_until: float = 0.0
     joined_at: float = 0.0
     registrations: int = 0
@@ -49,6 +47,7 @@ class Device:
 
     @property
     def online(self) -> bool:
+        """Whether the device is registered and has been read, its services included."""
         return self.presence is Presence.ONLINE and self.profile is not None
 
     @property
@@ -97,12 +96,11 @@ class DeviceTable:
         before = device.profile
         anew = not device.online or before is None or before.registered_at != profile.registered_at
         if anew:
-            device.known = False
             device.registrations += 1
             device.joined_at = asyncio.get_running_loop().time()
         device.profile = profile
         device.presence = Presence.ONLINE
-        device.lost_because = device.unread_because = ""
+        device.lost_because = ""
         return device
 
     def expect(self, endpoint: Endpoint, *, node: str) -> Device | None:
@@ -114,7 +112,6 @@ class DeviceTable:
         device = self._by_endpoint.get(endpoint)
         if device is not None:
             device.presence = Presence.LOST
-            device.known = False
             device.lost_because = reason
         return device
 

@@ -1,7 +1,7 @@
 """The kubelet of all devices of one gateway: joins nodes, leases, pods and services, and hears of devices.
 
 device registers ─▶ device table ─▶ node controller ─▶ Node, lease
-                                 └▶ sweeper: read the services, remove those without a pod
+                                 └▶ sweeper: remove services without a pod
 pod bound ─▶ informer ─▶ pod reconciler ─▶ deployer ─▶ `DeviceRuntime`
 service changes ───────▶ pod reconciler ─▶ writer ─▶ pod status
 """
@@ -77,12 +77,13 @@ class Kubelet:
             on_lost=self._lost,
         )
         events = PodEvents(self._recorder)
+        deployer = Deployer(client=client, runtime=runtime, artifacts=artifacts, events=events, metrics=metrics)
         self._pods = PodReconciler(
             client=client,
             pods=self._index,
             devices=self._devices,
             runtime=runtime,
-            deployer=Deployer(client=client, runtime=runtime, artifacts=artifacts, events=events, metrics=metrics),
+            deployer=deployer,
             writer=PodWriter(client=client, pods=self._index, metrics=metrics, clock=clock),
             events=events,
             metrics=metrics,
@@ -91,7 +92,7 @@ class Kubelet:
             devices=self._devices,
             runtime=runtime,
             pods=self._index,
-            on_known=lambda device: self._pods.add_node(device.node),
+            deployer=deployer,
             on_removed=self._pods.room_made,
         )
         self._node_informer.add_listener(self._nodes.node_changed)
@@ -166,5 +167,5 @@ class Kubelet:
         """A pod that is gone may have left its service: force-deleted, or deleted while the device was away."""
         if new is None and old is not None:
             device = self._devices.of_node(old.spec.node_name)
-            if device is not None and device.known:
+            if device is not None and device.online:
                 self._sweeper.add(device.endpoint)

@@ -23,6 +23,7 @@ from fita.kube.event import EventRecorder, reference
 from fita.kube.informer import Informer
 from fita.kube.queue import WorkQueue
 from fita.kube.resource import NODES, RawObject
+from fita.kubelet.deadline import api_deadline
 from fita.kubelet.device import Device, DeviceTable, Presence
 from fita.kubelet.lease import LeaseRenewer
 from fita.kubelet.metric import KubeletMetrics
@@ -42,7 +43,6 @@ from fita.model.kubernetes import Node, NodeCondition
 log = structlog.get_logger(__name__)
 
 WORKERS = 32
-API_DEADLINE_S = 15.0
 REFUSED_RETRY_S = 60.0
 """A name that another node has may become free; the informer does not tell of nodes of others."""
 
@@ -136,10 +136,10 @@ class NodeController:
     async def _create(self, manifest: RawObject) -> Node:
         """The node as made, or as it is if there is one of this name."""
         try:
-            async with asyncio.timeout(API_DEADLINE_S):
+            async with api_deadline():
                 made = await self._client.create(NODES, manifest)
         except AlreadyExistsError:
-            async with asyncio.timeout(API_DEADLINE_S):
+            async with api_deadline():
                 return msgspec.convert(await self._client.get(NODES, manifest["metadata"]["name"]), Node)
         self._metrics.patches.labels("node").inc()
         node = msgspec.convert(made, Node)
@@ -149,7 +149,7 @@ class NodeController:
 
     async def _patch(self, node: Node, body: RawObject) -> None:
         """One request for status, labels and annotations, as kubelets do it."""
-        async with asyncio.timeout(API_DEADLINE_S):
+        async with api_deadline():
             await self._client.patch(
                 NODES, node.metadata.name, body, subresource="status", strategy=PatchStrategy.STRATEGIC
             )

@@ -13,6 +13,7 @@ import msgspec
 from fita.base.errors import FitaError
 from fita.kube.client import KubernetesClient
 from fita.kube.errors import KubeError
+from fita.kubelet.deadline import api_deadline
 from fita.kubelet.device import Device
 from fita.kubelet.errors import PodFailureError
 from fita.kubelet.interfaces import DeviceRuntime
@@ -28,7 +29,6 @@ from fita.kubelet.pod.failure import (
     pull_failure,
     pull_timeout,
     unexpected_failure,
-    unread_failure,
 )
 from fita.kubelet.pod.image import pull_policy, read_credentials
 from fita.kubelet.pod.index import workload_of
@@ -39,12 +39,12 @@ from fita.model.service import ServiceArtifact
 from fita.oci.errors import OciError
 from fita.oci.puller import ArtifactSource
 
-API_DEADLINE_S = 15.0
 PULL_DEADLINE_S = 120.0
 STATS_DEADLINE_S = 30.0
-REMOVE_DEADLINE_S = 60.0
-DEPLOY_DEADLINE_S = 60.0
-"""For a deployment of no bytes: some round trips, each of which CoAP may repeat, and the service's setup."""
+REMOVE_DEADLINE_S = 120.0
+DEPLOY_DEADLINE_S = 240.0
+"""For a deployment of no bytes: the device verifies, installs, and may be a minute in the service's setup. A
+device that does not answer at all is given up much sooner by its protocol."""
 
 DEPLOY_BYTES_PER_S = 2000
 """What the slowest link worth having carries; packages add to the deadline by their size."""
@@ -82,14 +82,14 @@ class Deployer:
         self._events = events
         self._metrics = metrics
 
-    async def attempt(self, pod: Pod, device: Device, service: ServiceStatus | None) -> Deployed:
+    async def attempt(
+        self, pod: Pod, device: Device, profile: DeviceProfile, service: ServiceStatus | None
+    ) -> Deployed:
         """Make the pod's image run on the device, where `service` is what runs for the pod now.
 
         Raises `PodFailureError` and `KubeError`. Nothing is sent to a device that has the service already.
         """
         started = asyncio.get_running_loop().time()
-        if (profile := device.profile) is None:
-            raise PodFailureError(unread_failure("it has not registered"))
         artifact = await self._pull(pod, profile)
         _require(check_artifact(artifact, profile))
         if service is not None and service.digest == artifact.digest and service.phase in ALIVE:
@@ -119,7 +119,7 @@ class Deployer:
     async def _pull(self, pod: Pod, profile: DeviceProfile) -> ServiceArtifact:
         container = pod.spec.containers[0]
         policy = pull_policy(container)
-        async with asyncio.timeout(API_DEADLINE_S):
+        async with api_deadline():
             keychain, problems = await read_credentials(self._client, pod)
         for problem in problems:
             self._events.warn(pod, "FailedToRetrieveImagePullSecret", problem)
@@ -153,7 +153,7 @@ class Deployer:
             address_ip=device.address_ip,
             allocatable=allocatable,
         )
-        async with asyncio.timeout(API_DEADLINE_S):
+        async with api_deadline():
             return await reader.read()
 
     async def _check_room(

@@ -108,11 +108,6 @@ def deploy_timeout(what: str, deadline_s: float) -> Failure:
     )
 
 
-def unread_failure(message: str) -> Failure:
-    """A device that has registered and does not answer."""
-    return Failure(reason=DeployReason.DEVICE_UNREACHABLE, message=f"the device does not answer: {message}")
-
-
 def config_failure(message: str, *, retryable: bool = True) -> Failure:
     """What a pod refers to (a ConfigMap, a Secret, a field) cannot be used."""
     return Failure(reason=PodReason.CONFIG_ERROR, message=message, retryable=retryable)

@@ -3,7 +3,7 @@
     pod deleted            remove the service, then the pod object; wait for the device if it is away
     pod ended              remove the service
     device lost            the pod is not Ready; the rest is Kubernetes' (taints, eviction)
-    services not read yet  wait
+    device not heard of    wait: after a restart of the gateway it has yet to register
     service is as wanted   say what the device says of it
     otherwise              one attempt to deploy, and on failure another one after a backoff
 
@@ -22,14 +22,15 @@ from fita.kube.client import KubernetesClient
 from fita.kube.errors import ConflictError, NotFoundError
 from fita.kube.queue import WorkQueue
 from fita.kube.resource import PODS
+from fita.kubelet.deadline import api_deadline
 from fita.kubelet.device import Device, DeviceTable, Presence
 from fita.kubelet.errors import PodFailureError
 from fita.kubelet.interfaces import DeviceRuntime
 from fita.kubelet.metric import KubeletMetrics
 from fita.kubelet.pod.admission import TERMINAL_PHASES, check_capacity, check_pod, ignored_fields
-from fita.kubelet.pod.deployment import ALIVE, API_DEADLINE_S, Deployed, Deployer
+from fita.kubelet.pod.deployment import ALIVE, Deployed, Deployer
 from fita.kubelet.pod.event import PodEvents
-from fita.kubelet.pod.failure import Failure, unread_failure
+from fita.kubelet.pod.failure import Failure
 from fita.kubelet.pod.index import PodIndex, PodKey, service_of
 from fita.kubelet.pod.metadata import service_metadata
 from fita.kubelet.pod.record import BACKOFF_INITIAL_S, PodRecord
@@ -149,10 +150,7 @@ class PodReconciler:
             await self._writer.lose(key, record, device)
             return None
         record.turn_to(pod)
-        if device.profile is None or not device.known:
-            if device.unread_because and not previous_container(pod).container_id:
-                record.failure = unread_failure(device.unread_because)
-                await self._writer.report(key, record, device, None)
+        if device.profile is None:
             return None
         service = service_of(pod, self._runtime.services(device.endpoint))
         refusal = self._admit(pod, record, device.profile, service)
@@ -202,10 +200,13 @@ class PodReconciler:
         if delay_s is None or delay_s > 0:
             return delay_s
         stored = self._pods.get(key)
-        if stored is None or not _is_wanted(stored, record) or not device.known or not device.occupy(key):
+        profile = device.profile
+        if stored is None or not _is_wanted(stored, record) or profile is None or not device.online:
+            return None
+        if not device.occupy(key):
             return None
         try:
-            return await self._attempt(key, record.current(stored), record, device)
+            return await self._attempt(key, record.current(stored), record, device, profile)
         finally:
             for waiting in device.release(key):
                 self._queue.add(waiting)
@@ -223,8 +224,11 @@ class PodReconciler:
             return RETRY_LATER_S
         return max(0.0, record.retry_at - asyncio.get_running_loop().time())
 
-    async def _attempt(self, key: PodKey, pod: Pod, record: PodRecord, device: Device) -> float | None:
+    async def _attempt(
+        self, key: PodKey, pod: Pod, record: PodRecord, device: Device, profile: DeviceProfile
+    ) -> float | None:
         """One attempt, and what came of it in the pod's status."""
+        registrations = device.registrations
         before = service_of(pod, self._runtime.services(device.endpoint))
         retry = record.failure is not None
         if before is None and record.failure is not None and record.failure.is_start:
@@ -233,11 +237,11 @@ class PodReconciler:
         delay_s: float | None = None
         try:
             async with asyncio.timeout(None) as record.attempt:
-                deployed = await self._deployer.attempt(pod, device, before)
+                deployed = await self._deployer.attempt(pod, device, profile, before)
             self._note_success(pod, record, device, deployed, before)
         except PodFailureError as error:
             now = asyncio.get_running_loop().time()
-            delay_s = record.fail(error.failure, now=now, registrations=device.registrations)
+            delay_s = record.fail(error.failure, now=now, registrations=registrations)
             self._note_failure(pod, record.failure or error.failure)
         except TimeoutError:
             if record.attempt is None or not record.attempt.expired():
@@ -247,7 +251,7 @@ class PodReconciler:
         finally:
             self._retrying -= retry
             record.attempt = None
-        if device.known:
+        if device.online:
             service = service_of(pod, self._runtime.services(device.endpoint))
             await self._writer.report(key, record, device, service)
         return delay_s if record.failure is None or record.failure.retryable else None
@@ -275,14 +279,14 @@ class PodReconciler:
     async def _finish(self, pod: Pod, record: PodRecord, device: Device) -> float | None:
         """Remove the pod's service, then the pod. A device that is away keeps a pod that was on it."""
         record.running = False
-        if previous_container(pod).container_id and not device.known:
+        if previous_container(pod).container_id and not device.online:
             return None
         delay_s = await self._remove(pod, device)
         if delay_s is not None:
             return delay_s
         metadata = pod.metadata
         try:
-            async with asyncio.timeout(API_DEADLINE_S):
+            async with api_deadline():
                 await self._client.delete(
                     PODS, metadata.name, namespace=metadata.namespace, uid=metadata.uid, grace_period_seconds=0
                 )
@@ -292,7 +296,7 @@ class PodReconciler:
 
     async def _remove(self, pod: Pod, device: Device) -> float | None:
         """Take the pod's service off its device if it is there; returns when to try again if that failed."""
-        service = service_of(pod, self._runtime.services(device.endpoint)) if device.known else None
+        service = service_of(pod, self._runtime.services(device.endpoint)) if device.online else None
         if service is None:
             return None
         self._events.note(pod, "Killing", f"Stopping service {service.name} on device {device.endpoint}")

@@ -10,9 +10,9 @@ from fita.base.clock import Clock
 from fita.kube.client import KubernetesClient, PatchStrategy
 from fita.kube.errors import ConflictError, NotFoundError
 from fita.kube.resource import PODS, RawObject
+from fita.kubelet.deadline import api_deadline
 from fita.kubelet.device import Device
 from fita.kubelet.metric import KubeletMetrics
-from fita.kubelet.pod.deployment import API_DEADLINE_S
 from fita.kubelet.pod.failure import Failure
 from fita.kubelet.pod.image import image_id
 from fita.kubelet.pod.index import PodIndex, PodKey
@@ -81,7 +81,7 @@ class PodWriter:
         if not body:
             return
         try:
-            async with asyncio.timeout(API_DEADLINE_S):
+            async with api_deadline():
                 written = await self._client.patch(
                     PODS,
                     pod.metadata.name,
