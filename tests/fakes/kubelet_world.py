@@ -68,12 +68,12 @@ class World:
     async def until(self, condition: Callable[[], Any], *, within_s: float = DEADLINE_S) -> Any:
         """Wait until `condition` is true and return what it gave."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + within_s
+        start, end = loop.time(), loop.time() + within_s
         while not (result := condition()):
             if self._task is not None and self._task.done():
                 self._task.result()
             assert loop.time() < end, f"not within {within_s} s"
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01 if loop.time() < start + 2 else 0.2)
         return result
 
     def add_pod(self, name: str = "a", node: str = "gw-lamp1", image: str = IMAGE, **spec: Any) -> RawObject:

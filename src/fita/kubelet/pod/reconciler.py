@@ -42,10 +42,10 @@ from fita.model.runtime import DeployReason, ServiceStatus
 
 log = structlog.get_logger(__name__)
 
-WORKERS = 256
+WORKERS = 1024
 """Attempts wait for devices, not for this machine; there are never more under way than devices."""
 
-RETRY_WORKERS = 192
+RETRY_WORKERS = 768
 """So many attempts after failures at once leave room for pods that are new."""
 
 RETRY_LATER_S = 1.0
