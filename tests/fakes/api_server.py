@@ -6,7 +6,7 @@
         server.end_watches()      # a clean end, as under load
         server.forget_history()   # what is older is 410
 
-What it answers is what a real one answers, for the little it knows. `tests/e2e` asks a real one the same.
+What it answers is what a real one answers, for the little it knows. `fakes.api_contract` holds it against one.
 """
 
 from __future__ import annotations

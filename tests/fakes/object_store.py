@@ -179,9 +179,10 @@ def _fixed(metadata: RawObject) -> RawObject:
 
 
 def _check_preconditions(old: RawObject, metadata: RawObject) -> None:
-    for name in ("resourceVersion", "uid"):
-        if metadata.get(name) and metadata[name] != old["metadata"][name]:
-            raise StoreError(409, "Conflict", f"the object has been modified: its {name} is another")
+    if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
+        raise StoreError(422, "Invalid", f"metadata.uid: Invalid value: {metadata['uid']}: field is immutable")
+    if metadata.get("resourceVersion", old["metadata"]["resourceVersion"]) != old["metadata"]["resourceVersion"]:
+        raise StoreError(409, "Conflict", "the object has been modified; please apply your changes to the latest")
 
 
 def _grace_period_s(pod: RawObject, asked_s: int | None) -> int:

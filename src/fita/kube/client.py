@@ -224,8 +224,8 @@ class KubernetesClient:
     ) -> RawObject:
         """Change an object, or its `subresource` (``status``), and return it as stored.
 
-        A ``metadata.resourceVersion`` or ``metadata.uid`` in `body` makes it a `ConflictError` when the object has
-        another one. `force` (APPLY only) takes fields over that another manager owns.
+        With a ``metadata.resourceVersion`` or ``metadata.uid`` in `body` the object must have the same, else it
+        is a `ConflictError` or an `InvalidError`. `force` (APPLY only) takes over what another manager owns.
         """
         parameters = {"fieldManager": self._field_manager}
         if strategy is PatchStrategy.APPLY:
