@@ -37,7 +37,7 @@ class TestCase:
             self.fail("%r is not false" % (value,))
 
     def assertEqual(self, first, second):
-        if not first == second:
+        if first != second:
             self.fail("%r != %r" % (first, second))
 
     def assertNotEqual(self, first, second):
