@@ -84,7 +84,11 @@ class Deployment:
     def _of_workload(self) -> tuple[int | None, list[int]]:
         """The instance that is what was ordered, and all others of the workload, the running ones first."""
         running_first = sorted(
-            (status for status in self._services.statuses().values() if status.workload == self._order.workload),
+            (
+                status
+                for status in self._services.statuses().values()
+                if status.workload == self._order.workload and status.phase is not ServicePhase.INSTALLING
+            ),
             key=lambda status: (status.phase is not ServicePhase.RUNNING, -status.instance),
         )
         same = [status.instance for status in running_first if status.digest == self._artifact.digest]

@@ -15,7 +15,7 @@ import structlog
 from fita.coap.code import Code
 from fita.coap.errors import NotObservableError, ResponseError
 from fita.lwm2m.codec.content import Values
-from fita.lwm2m.operation import OPERATION_ERRORS, DeviceClient, Observation
+from fita.lwm2m.operation import OPERATION_ERRORS, REQUEST_DEADLINE_S, DeviceClient, Observation
 from fita.lwm2m.path import Path
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ class Observer:
             if observation is None or now - watch.heard_at < silent_s:
                 continue
             try:
-                async with asyncio.timeout(silent_s):
+                async with asyncio.timeout(REQUEST_DEADLINE_S):
                     await observation.renew() if observation.active else await self._observe(watch)
             except NotObservableError:
                 watch.observation = None

@@ -39,7 +39,13 @@ def phase_of(instance: SoftwareManagement) -> ServicePhase:
 
 
 def is_half_finished(instance: SoftwareManagement) -> bool:
-    """Whether nothing is installed there. An installed service with a half-finished update is not."""
+    """Whether an install was begun there and nothing is installed.
+
+    An installed service with a half-finished update is not that. Nor is an empty instance of a device that reports
+    no phases: some have a fixed one that cannot be made again.
+    """
+    if instance.phase is None and instance.update_state == UpdateState.INITIAL:
+        return False
     return phase_of(instance) is ServicePhase.INSTALLING
 
 
@@ -137,7 +143,7 @@ class ServiceTable:
             if (
                 found.workload is None
                 and instance not in self._claims
-                and not is_half_finished(found)
+                and phase_of(found) is not ServicePhase.INSTALLING
                 and (found.package_name, found.package_version) == (manifest.name, str(manifest.version))
             ):
                 return instance

@@ -107,13 +107,13 @@ class DeviceSession:
         """Read the device, then do what is asked for, one thing at a time, until cancelled."""
         self._is_stale = True
         loop = asyncio.get_running_loop()
-        renew_at = loop.time() + self._renewal_s
+        renew_at = loop.time() + self._renewal_s / 2
         while True:
             if self._is_stale:
                 await self._read_until_read()
             elif loop.time() >= renew_at:
                 await self._observer.renew(silent_s=self._renewal_s)
-                renew_at = loop.time() + self._renewal_s
+                renew_at = loop.time() + self._renewal_s / 2
             else:
                 await self._work_until(renew_at)
 
@@ -187,6 +187,8 @@ class DeviceSession:
     def updated(self) -> None:
         """The registration was updated, perhaps from a new address."""
         self._client.peer = self.registration.peer
+        if self._is_stale:
+            self._worker.wake()  # it is there: no need to wait any longer before it is read
         if self.profile is not None:
             changed = with_registration(self.profile, self.registration)
             if changed != self.profile:

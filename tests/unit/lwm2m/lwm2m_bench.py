@@ -79,7 +79,7 @@ async def until(reached: Callable[[], object]) -> None:
     """Let the loop run until something is so; with virtual time this takes none."""
     async with asyncio.timeout(300):
         while not reached():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
 
 
 async def settle(seconds: float = 1.0) -> None:
