@@ -28,21 +28,33 @@ def pages() -> list[Path]:
     return found
 
 
-def script(page: Path) -> str:
+def write_script(page: Path, folder: Path) -> Path:
     """The page's commands as one script that stops at the first failure and leaves nothing running."""
-    lines = ["set -eu -o pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true; wait; fita down' EXIT"]
-    for background, commands in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        commands = commands.replace(_SET_UP, "")
-        lines.append(f"{{\n{commands}}} &" if background else commands)
-    return "\n".join(lines)
+    lines = [
+        "set -eu -o pipefail",
+        "second_terminals=''",
+        "stop() { for each in $second_terminals; do kill -- -$each; done; fita down; }",
+        "trap stop EXIT",
+    ]
+    for number, (background, commands) in enumerate(_BLOCK.findall(page.read_text(encoding="utf-8"))):
+        if background:
+            terminal = folder / f"terminal-{number}.sh"
+            terminal.write_text(commands, encoding="utf-8")
+            lines.append(f'setsid bash -eu {terminal} &\nsecond_terminals="$second_terminals $!"')
+        else:
+            lines.append(commands.replace(_SET_UP, ""))
+    path = folder / "page.sh"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(PAGE_DEADLINE_S + 30)
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
+    home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
+    work.mkdir()
     environment = {
         **os.environ,
         "FITA_COAP_PORT": "0",
@@ -52,15 +64,21 @@ def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    done = subprocess.run(
-        ["bash", "-c", script(page)],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PAGE_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{page.relative_to(ROOT)} failed:\n{done.stdout[-6000:]}"
+    output = tmp_path / "output.txt"
+    with output.open("wb") as file:
+        page_process = subprocess.Popen(
+            ["bash", str(write_script(page, tmp_path))],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            status: int | None = page_process.wait(timeout=PAGE_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            page_process.terminate()  # the script's trap cleans up
+            page_process.wait(timeout=30)
+            status = None
+    shown = output.read_text(encoding="utf-8", errors="replace")[-6000:]
+    assert status == 0, f"{page.relative_to(ROOT)} {'took too long' if status is None else 'failed'}:\n{shown}"

@@ -183,7 +183,8 @@ async def _join(scene: Scene) -> list[DemoNode]:
     names = [f"node/{scene.gateway.gateway_name}-b1-node{number}" for number in range(1, DEVICES + 1)]
     with scene.stage.step(f"{DEVICES} devices of {HEAP_BYTES // 1024} kB boot and become nodes"):
         async with asyncio.timeout(STEP_DEADLINE_S):
-            await scene.kubectl.run("wait", "--for=create", *names, f"--timeout={STEP_DEADLINE_S:g}s")
+            for name in names:  # of several names that do not exist yet kubectl makes an error
+                await scene.kubectl.run("wait", "--for=create", name, f"--timeout={STEP_DEADLINE_S:g}s")
             await scene.kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={STEP_DEADLINE_S:g}s")
             nodes = [_seen_node(item) for item in await scene.kubectl.items("nodes")]
     if len(nodes) != DEVICES:
