@@ -86,10 +86,13 @@ class Installer:
         elif entry.upload is None:
             raise RequestError(coap.INCOMPLETE, "begin with the first block")
         upload = entry.upload
-        if not upload.feed(offset, data, more, self._host.clock()):
-            return
+        ended = upload.feed(offset, data, more, self._host.clock())
         if upload.failure is not None:
             self._reject(instance, upload.failure)
+            if more:
+                raise RequestError(coap.BAD_REQUEST, upload.failure.text)  # spare the rest of the way
+            return
+        if not ended:
             return
         self._end_upload(entry)
         entry.update = {"header": upload.header, "code": upload.name, "sha256": upload.sha256, "active": False}

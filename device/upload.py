@@ -16,8 +16,7 @@ class Upload:
     """Writes the code to the file `name` of the store. `accept(header)` and `accept_code(head)`, with the
     first four bytes of the code or more, may raise PackageError.
 
-    A package that cannot be accepted is taken to its end all the same, and dropped: `failure` then is the
-    PackageError.
+    When a package cannot be accepted, `failure` is the PackageError and the file is gone.
     """
 
     def __init__(self, store, name, accept, accept_code, now):
@@ -38,24 +37,21 @@ class Upload:
         return self._reader.header
 
     def feed(self, offset, data, more, now):
-        """Take the block at `offset`; True when the package has ended, well or not."""
+        """Take the block at `offset`; True when it was the last one."""
         self.touched = now
         if offset + len(data) == self._offset and more:
             return False  # the block before once more
         if offset != self._offset:
             raise RequestError(coap.INCOMPLETE, "byte %d comes next" % self._offset)
         self._offset += len(data)
-        if self.failure is None:
-            self._guard(self._reader.feed, data)
-        if more:
-            return False
-        if self.failure is None:
+        self._guard(self._reader.feed, data)
+        if not more and self.failure is None:
             self._guard(self._finish)
-        return True
+        return not more
 
     def abort(self, failure=None):
         """Give up and remove the file."""
-        self.failure = failure
+        self.failure = self.failure or failure
         self._reader = None
         self._file.close()
         self._store.discard(self.name)

@@ -18,5 +18,5 @@ for folder in (ROOT / "device", HERE / "shim", HERE):
 
 @pytest.fixture(autouse=True)
 def _no_collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device collects garbage around every call; in this process that would go through all of pytest's objects."""
+    """A device collects garbage around every call; here that would go through all of pytest's objects."""
     monkeypatch.setattr(gc, "collect", lambda *_: 0)

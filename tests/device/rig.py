@@ -1,8 +1,10 @@
 """A device's services without a device: a clock that tests move, code that they write. For both Pythons."""
 
+import coap
 import sample
 import scratch
 from board import Board, Sensor
+from coap import RequestError
 from host import Host
 from installer import Installer
 from ipso import Ports
@@ -91,8 +93,14 @@ class Rig:
         return self.value(instance, 7), self.value(instance, 9)
 
     def upload(self, instance, data, size=256):
+        """Send a package as the gateway does, which stops when it is refused."""
         for offset, part, more in sample.blocks(data, size):
-            self.software.write_block(instance, 2, offset, part, more)
+            try:
+                self.software.write_block(instance, 2, offset, part, more)
+            except RequestError as error:
+                if error.code != coap.BAD_REQUEST:
+                    raise
+                return
 
     def deploy(self, digest, **changes):
         """Create, upload, install and activate; the instance."""

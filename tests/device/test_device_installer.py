@@ -209,6 +209,18 @@ class TestRefusal(InstallerTest):
         self.assertEqual(self.rig.state(instance), (0, result.INTEGRITY_FAILED))
         self.assertEqual(self.files(), [])
 
+    def test_a_refusal_spares_the_rest_of_the_way(self):
+        instance = self.software.create()
+        blocks = sample.blocks(sample.package(api=2), 64)
+        taken = 0
+        with self.assertRaises(RequestError) as caught:
+            for block in blocks:
+                self.software.write_block(instance, 2, *block)
+                taken += 1
+        self.assertLess(taken, len(blocks) // 2)
+        self.assertIn("service API", caught.exception.text)
+        self.assertEqual(self.rig.state(instance), (0, result.REFUSED))
+
     def test_a_refusal_leaves_what_is_installed(self):
         instance = self.rig.deploy("good")
         self.rig.step()
