@@ -1,12 +1,12 @@
 """Decoders of ADD, SUB, MUL, SOFTMAX, MEAN and of the one-input maps, which become tables.
 
-Every factor is computed in the precision that TFLite Micro's Prepare functions use: double for ADD and MUL,
-single for SUB and LEAKY_RELU.
+Factors are formed in double precision, limits of activations in single, as TFLite Micro's Prepare functions do.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -45,13 +45,22 @@ _SOFTMAX_INTEGER_BITS = 5
 _SIGMOID_INTEGER_BITS = 4
 _SIGMOID_MAX_SHIFT = 62
 """From 31 on the radius is 0 and nothing is scaled; the kernel's own shift ends here."""
+_Sum = TypeVar("_Sum", bound=Add)
 _STORED: Int64Array = np.arange(-128, 128, dtype=np.int64)
 
 
 def decode_add(source: OperatorSource) -> Add:
+    return _sum(source, Add)
+
+
+def decode_sub(source: OperatorSource) -> Sub:
+    return _sum(source, Sub)
+
+
+def _sum(source: OperatorSource, kind: type[_Sum]) -> _Sum:
     lhs, rhs, output = _two_inputs(source)
     twice_scale = 2 * max(lhs.scale, rhs.scale)
-    return Add(
+    return kind(
         index=source.index,
         output=output,
         lhs=lhs,
@@ -61,24 +70,6 @@ def decode_add(source: OperatorSource) -> Add:
         activation=fused_activation(source),
         lhs_rescale=_below_one(source, lhs.scale / twice_scale),
         rhs_rescale=_below_one(source, rhs.scale / twice_scale),
-    )
-
-
-def decode_sub(source: OperatorSource) -> Sub:
-    lhs, rhs, output = _two_inputs(source)
-    lhs_scale, rhs_scale = np.float32(lhs.scale), np.float32(rhs.scale)
-    twice_scale = np.float32(2) * max(lhs_scale, rhs_scale)
-    result_scale = np.float32(1 << SUM_SHIFT) * np.float32(output.scale)
-    return Sub(
-        index=source.index,
-        output=output,
-        lhs=lhs,
-        rhs=rhs,
-        clamp=output_clamp(source),
-        output_rescale=_below_one(source, float(twice_scale / result_scale)),
-        activation=fused_activation(source),
-        lhs_rescale=_below_one(source, float(lhs_scale / twice_scale)),
-        rhs_rescale=_below_one(source, float(rhs_scale / twice_scale)),
     )
 
 
@@ -250,9 +241,8 @@ def decode_relu6(source: OperatorSource) -> Lookup:
 def decode_leaky_relu(source: OperatorSource) -> Lookup:
     data, output = _one_input(source)
     alpha = source.real("Alpha")
-    input_scale, output_scale = np.float32(data.scale), np.float32(output.scale)
-    identity = bounded_rescale(source, float(input_scale / output_scale), 1)
-    slope = bounded_rescale(source, float(input_scale * np.float32(alpha) / output_scale), 1)
+    identity = bounded_rescale(source, data.scale / output.scale, 1)
+    slope = bounded_rescale(source, data.scale * alpha / output.scale, 1)
     sign = -1 if slope.multiplier < 0 else 1
     magnitude = Rescale(multiplier=abs(slope.multiplier), shift=slope.shift)
     centered = _STORED - data.zero_point

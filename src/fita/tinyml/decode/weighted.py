@@ -228,17 +228,14 @@ def _requantization(source: OperatorSource, weights: Array, axis: int, bias: Ten
 
 
 def _factors(source: OperatorSource, bias: Tensor | None) -> Array:
-    """input scale * weight scale / output scale, one for each weight scale.
+    """input scale * weight scale / output scale in double precision, one for each weight scale.
 
-    All in double precision, but for FULLY_CONNECTED with one weight scale, whose product TFLite Micro forms in
-    single precision (GetQuantizedConvolutionMultipler), after it has held the bias's scale against it.
+    For FULLY_CONNECTED with one of them TFLite Micro first holds the bias's scale against their product.
     """
     data, output = source.input(), source.output
     scales = source.any_input(1).scales
-    if source.kind != "FULLY_CONNECTED" or len(scales) > 1:
-        return np.float64(data.scale) * np.asarray(scales, dtype=np.float64) / np.float64(output.scale)
-    product = data.scale * scales[0]
-    if bias is not None and bias.scales and abs(product - bias.scale) / output.scale > _BIAS_SCALE_TOLERANCE:
-        source.refuse("the bias's scale is not input scale times weight scale", QUANTIZE_HINT)
-    single = float(np.float32(data.scale) * np.float32(scales[0]))
-    return np.asarray([single / output.scale])
+    if source.kind == "FULLY_CONNECTED" and len(scales) == 1 and bias is not None and bias.scales:
+        difference = abs(data.scale * scales[0] - bias.scale)
+        if difference / output.scale > _BIAS_SCALE_TOLERANCE:
+            source.refuse("the bias's scale is not input scale times weight scale", QUANTIZE_HINT)
+    return np.float64(data.scale) * np.asarray(scales, dtype=np.float64) / np.float64(output.scale)
