@@ -1,1 +1,1 @@
-"""Cutting a graph into the segments of a plan, and what they need of memory. Decides nothing: that is the planner's."""
+"""Cutting a graph into the segments of a plan. Decides nothing: that is the planner's."""

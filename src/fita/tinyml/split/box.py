@@ -66,10 +66,11 @@ def merged(boxes: Iterable[Box]) -> tuple[Box, ...]:
     """Boxes that together hold each given one whole, joined where the joint box is no larger than the two."""
     kept: list[Box] = []
     for box in boxes:
-        while (other := next((k for k in kept if _joins(k, box)), None)) is not None:
+        grown = box
+        while (other := next((k for k in kept if _joins(k, grown)), None)) is not None:
             kept.remove(other)
-            box = bounding((box, other))
-        kept.append(box)
+            grown = bounding((grown, other))
+        kept.append(grown)
     return tuple(sorted(kept, key=lambda box: (box.starts, box.stops)))
 
 
@@ -78,7 +79,7 @@ def _joins(first: Box, second: Box) -> bool:
 
 
 def row_axis(shape: Shape) -> int | None:
-    """The axis that row slabs cut: the first of more than one element, the last axis excepted. None without one."""
+    """The axis that row slabs cut: the first of more than one element, but never the last. None without one."""
     return next((axis for axis, size in enumerate(shape[:-1]) if size > 1), None)
 
 

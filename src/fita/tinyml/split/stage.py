@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from fita.tinyml.errors import SplitError
 from fita.tinyml.graph import Graph
@@ -56,7 +57,7 @@ class Stage:
 
 
 def share_length(graph: Graph, stage: Stage) -> int:
-    """What the shares of a stage divide: rows or channels of its last output, or input channels of its last operator.
+    """What the shares divide: rows or channels of the last output, or input channels of the last operator.
 
     1 where there is nothing to divide, as for WHOLE.
     """
@@ -95,7 +96,7 @@ def weighted_shares(length: int, weights: Sequence[float], multiple: int = 1) ->
         cut = round(units * passed / total)
         cuts.append(min(max(cut, cuts[-1] + 1), units - count + position))
     edges = [cut * multiple for cut in cuts] + [length]
-    return tuple(Share(start=start, stop=stop) for start, stop in zip(edges, edges[1:], strict=False))
+    return tuple(Share(start=start, stop=stop) for start, stop in pairwise(edges))
 
 
 def check_stages(graph: Graph, stages: Sequence[Stage]) -> None:
@@ -104,9 +105,7 @@ def check_stages(graph: Graph, stages: Sequence[Stage]) -> None:
     for number, stage in enumerate(stages):
         place = f"stage {number} (operators {stage.first}..{stage.last - 1}, {stage.kind})"
         if stage.first != position or stage.last < position or stage.last > len(graph.operators):
-            raise SplitError(
-                f"{place}: begin at operator {position}", hint="stages follow one another without gap"
-            )
+            raise SplitError(f"{place}: it does not follow operator {position - 1}", hint="stages leave no gap")
         if stage.first == stage.last and not summing:
             raise SplitError(
                 f"{place}: no operators", hint="only the stage after input-channel shards may be empty"
