@@ -7,7 +7,7 @@ from fita.tinyml.operator import Conv2D, FullyConnected, OperatorBase
 from fita.tinyml.segment import Box
 from fita.tinyml.split.box import channel_axis, row_axis, whole_box, with_axis
 from fita.tinyml.split.part import Part, cut_part
-from fita.tinyml.split.sharded import ShardedSum, accumulation, partial_sums
+from fita.tinyml.split.rule.sharded import ShardedSum, accumulation, partial_sums
 from fita.tinyml.split.stage import Share, Stage, StageKind, share_length
 from fita.tinyml.tensor import Tensor
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from fita.tinyml.graph import Graph
@@ -17,7 +19,7 @@ def random_stages(graph: Graph, random: np.random.Generator) -> tuple[Stage, ...
     share = random.uniform(0.0, 1.0)
     cuts = [0, *(cut for cut in range(1, end) if random.random() < share), end]
     stages: list[Stage] = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         stages.append(random_stage(graph, random, first, last))
         if stages[-1].kind is StageKind.INPUT_CHANNELS and (last == end or random.random() < 0.3):
             stages.append(random_stage(graph, random, last, last))
@@ -32,7 +34,7 @@ def random_stage(graph: Graph, random: np.random.Generator, first: int, last: in
     kind = kinds[int(random.integers(len(kinds)))]
     length = share_length(graph, Stage(first=first, last=last, kind=kind))
     count = int(random.integers(1, min(length, _SHARES_MAX) + 1))
-    inner = random.choice(np.arange(1, length), count - 1, replace=False) if count > 1 else []
+    inner = random.permutation(np.arange(1, length))[: count - 1]
     edges = [0, *sorted(int(edge) for edge in inner), length]
-    shares = tuple(Share(start=a, stop=b) for a, b in zip(edges, edges[1:], strict=False))
+    shares = tuple(Share(start=a, stop=b) for a, b in pairwise(edges))
     return Stage(first=first, last=last, kind=kind, shares=shares)

@@ -4,57 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from fita.tinyml.operator import (
-    Add,
-    AveragePool2D,
-    Concatenation,
-    Conv2D,
-    DepthwiseConv2D,
-    Dequantize,
-    FullyConnected,
-    Lookup,
-    MaxPool2D,
-    Mean,
-    Mul,
-    OperatorBase,
-    Pad,
-    Quantize,
-    Reshape,
-    Softmax,
-    StridedSlice,
-    Sub,
-    Transpose,
-)
-from fita.tinyml.segment import Accumulate, Box, SegmentOperator
-from fita.tinyml.split import dense, element, move, reshape, sharded, window
+from fita.tinyml.operator import OperatorBase, StridedSlice
+from fita.tinyml.segment import Box, SegmentOperator
 from fita.tinyml.split.box import bounding, contains, elements, merged, within
-from fita.tinyml.split.rule import Rule, Site, constant_part, local_tensor
+from fita.tinyml.split.rule.base import Site, constant_part, local_tensor
+from fita.tinyml.split.rule.table import rule_of
 from fita.tinyml.tensor import TYPE_BYTES, Tensor
-
-_RULES: dict[type[OperatorBase], Rule[Any]] = {
-    Accumulate: element.AccumulateRule(),
-    Add: element.AddRule(),
-    AveragePool2D: window.AveragePoolRule(),
-    Concatenation: move.ConcatenationRule(),
-    Conv2D: window.ConvolutionRule(),
-    DepthwiseConv2D: window.DepthwiseRule(),
-    Dequantize: element.DequantizeRule(),
-    FullyConnected: dense.DenseRule(),
-    Lookup: element.LookupRule(),
-    MaxPool2D: window.MaxPoolRule(),
-    Mean: element.MeanRule(),
-    Mul: element.MulRule(),
-    Pad: move.PadRule(),
-    Quantize: element.QuantizeRule(),
-    Reshape: reshape.ReshapeRule(),
-    Softmax: element.SoftmaxRule(),
-    StridedSlice: move.StridedSliceRule(),
-    Sub: element.SubRule(),
-    Transpose: move.TransposeRule(),
-    sharded.ShardedSum: sharded.ShardedSumRule(),
-}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,7 +68,7 @@ def _backward(
     for step in reversed(steps):
         if step.output not in demands:
             continue
-        rule = _RULES[type(step)]
+        rule = rule_of(step)
         region = rule.expand(step, bounding(demands[step.output]))
         regions[step.output] = region
         for tensor, need in zip(step.inputs, rule.needs(step, region), strict=True):
@@ -138,7 +94,7 @@ class _Assembly:
 
     def append(self, step: OperatorBase, region: Box) -> None:
         """Cut a step to a region of its output."""
-        rule = _RULES[type(step)]
+        rule = rule_of(step)
         operands = tuple(
             None if need is None else self._operand(step, tensor, need, region)
             for tensor, need in zip(step.inputs, rule.needs(step, region), strict=True)
@@ -155,7 +111,7 @@ class _Assembly:
         if tensor.is_constant:
             return constant_part(tensor, need)
         held = self._holder(tensor, need)
-        rule = _RULES[type(step)]
+        rule = rule_of(step)
         if rule.accepts(step, region, need, held.region):
             return held.local
         return self._slice(held, need)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fita.tinyml.operator import Reshape
 from fita.tinyml.segment import Box, SegmentOperator
 from fita.tinyml.split.box import Shape, whole_box, with_axis
-from fita.tinyml.split.rule import Rule, Site
+from fita.tinyml.split.rule.base import Rule, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fita.tinyml.operator import Concatenation, Pad, StridedSlice, Transpose
 from fita.tinyml.segment import Box, SegmentOperator
 from fita.tinyml.split.box import intersection, with_axis
-from fita.tinyml.split.rule import Rule, Site
+from fita.tinyml.split.rule.base import Rule, Site
 
 
 class ConcatenationRule(Rule[Concatenation]):

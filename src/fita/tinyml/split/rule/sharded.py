@@ -9,8 +9,8 @@ from typing import ClassVar
 from fita.tinyml.operator import Conv2D, FullyConnected, OneInput, Reshape, StridedSlice
 from fita.tinyml.segment import Accumulate, Box, PartialSum, SegmentOperator
 from fita.tinyml.split.box import Shape, whole_box, with_axis
-from fita.tinyml.split.rule import Rule, Site, channel_part, with_shape
-from fita.tinyml.split.window import CHANNELS, cut_window, holds_window, input_box
+from fita.tinyml.split.rule.base import Rule, Site, channel_part, with_shape
+from fita.tinyml.split.rule.window import CHANNELS, cut_window, holds_window, input_box
 from fita.tinyml.tensor import Tensor
 
 SummingOperator = Conv2D | FullyConnected

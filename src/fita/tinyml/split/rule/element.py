@@ -8,7 +8,7 @@ from typing import TypeVar
 from fita.tinyml.operator import Add, Dequantize, Lookup, Mean, Mul, Quantize, Softmax, Sub
 from fita.tinyml.segment import Accumulate, Box, SegmentOperator
 from fita.tinyml.split.box import Shape, with_axis
-from fita.tinyml.split.rule import Rule, Site, channel_requantization
+from fita.tinyml.split.rule.base import Rule, Site, channel_requantization
 
 TwoInputOperator = TypeVar("TwoInputOperator", Add, Sub, Mul)
 MapOperator = TypeVar("MapOperator", Lookup, Quantize, Dequantize, Softmax)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from fita.tinyml.operator import FullyConnected
 from fita.tinyml.segment import Box, SegmentOperator
 from fita.tinyml.split.box import whole_box, with_axis
-from fita.tinyml.split.rule import Rule, Site, channel_part, channel_requantization
-from fita.tinyml.split.window import bias_part
+from fita.tinyml.split.rule.base import Rule, Site, channel_part, channel_requantization
+from fita.tinyml.split.rule.window import bias_part
 
 
 def reads_row_by_row(operator: FullyConnected) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from fita.tinyml.operator import AveragePool2D, Conv2D, DepthwiseConv2D, MaxPool2D, Weighted, Window
 from fita.tinyml.segment import Box, SegmentOperator
 from fita.tinyml.split.box import with_axis
-from fita.tinyml.split.rule import Rule, Site, channel_part, channel_requantization
+from fita.tinyml.split.rule.base import Rule, Site, channel_part, channel_requantization
 from fita.tinyml.tensor import Tensor
 
 HEIGHT, WIDTH, CHANNELS = 1, 2, 3

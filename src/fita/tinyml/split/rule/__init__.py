@@ -1,0 +1,1 @@
+"""For every operator what it means to cut it to a box of its output."""
