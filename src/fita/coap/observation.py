@@ -94,6 +94,7 @@ class Observation:
     __slots__ = (
         "_accepted",
         "_client",
+        "_delivered",
         "_fetching",
         "_notify",
         "_partial",
@@ -127,7 +128,8 @@ class Observation:
         self._notify = notify
         self._registration: Registration | None = None
         self._received_at = 0.0
-        self._accepted = 0  # representations
+        self._accepted = 0  # the newest representation, counted as they came
+        self._delivered = 0  # the newest one that the user has
         self._partial: Response | None = None
         self._fetching = False
 
@@ -229,7 +231,7 @@ class Observation:
             self._complete_later()
         else:
             self._partial = None
-            self._call(without_blocks(response))
+            self._deliver(without_blocks(response), self._accepted)
 
     def _complete_later(self) -> None:
         """Fetch the rest in the background, unless `register` is about to."""
@@ -246,6 +248,8 @@ class Observation:
                 log.warning("notification not completed", peer=self.peer, path=path, error=error.message)
         except Exception:  # a fault of ours must not end the endpoint
             log.exception("completing a notification failed", peer=self.peer, path=self.request.path_text)
+        finally:
+            self._complete_later()  # a newer one that came meanwhile
 
     async def _complete(self) -> None:
         """Fetch the rest of partial representations until the newest is whole."""
@@ -253,13 +257,17 @@ class Observation:
         try:
             while self.active and self._partial is not None:
                 first, self._partial = self._partial, None
-                accepted = self._accepted
+                count = self._accepted
                 whole = (await self._client.complete(self.peer, self.request, first)).checked()
-                overtaken = self._accepted != accepted and self._partial is None
-                if self.active and not overtaken:
-                    self._call(msgspec.structs.replace(whole, observe=first.observe))
+                self._deliver(msgspec.structs.replace(whole, observe=first.observe), count)
         finally:
             self._fetching = False
+
+    def _deliver(self, response: Response, count: int) -> None:
+        """Unless a newer one was delivered, or the observation has ended."""
+        if self.active and count > self._delivered:
+            self._delivered = count
+            self._call(response)
 
     def _call(self, response: Response) -> None:
         try:

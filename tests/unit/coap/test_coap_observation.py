@@ -471,6 +471,35 @@ async def test_a_newer_partial_representation_waits_for_the_fetch_and_only_the_n
         assert s.seen[-1].observe == 13
 
 
+async def test_what_was_overtaken_is_not_delivered_when_an_even_newer_one_waits() -> None:
+    async with scene() as s:
+        await s.observe()
+        s.device.notify(11, b"a" * 16, options=block2(0, True, b"e1"))
+        await asyncio.sleep(0.1)
+        s.device.notify(12, b"whole")
+        s.device.notify(13, b"c" * 16, options=block2(0, True, b"e3"))
+        await asyncio.sleep(0.1)
+        await serve_block(s.device, b"1", number=1, more=False, etag=b"e1")
+        await serve_block(s.device, b"3", number=1, more=False, etag=b"e3")
+        await asyncio.sleep(1)
+        assert s.payloads == [b"21.0", b"whole", b"c" * 16 + b"3"]
+
+
+async def test_a_newer_representation_is_fetched_even_if_the_older_could_not_be() -> None:
+    async with scene() as s:
+        await s.observe()
+        with structlog.testing.capture_logs() as logs:
+            s.device.notify(11, b"a" * 16, options=block2(0, True, b"e1"))
+            await asyncio.sleep(0.1)
+            s.device.notify(12, b"b" * 16, options=block2(0, True, b"e2"))
+            await asyncio.sleep(0.1)
+            await serve_block(s.device, b"?", number=1, more=True, etag=b"e1")
+            await serve_block(s.device, b"2", number=1, more=False, etag=b"e2")
+            await asyncio.sleep(1)
+        assert [entry["event"] for entry in logs] == ["notification not completed"]
+        assert s.payloads == [b"21.0", b"b" * 16 + b"2"]
+
+
 async def test_a_representation_that_changes_during_the_fetch_is_fetched_anew() -> None:
     async with scene() as s:
         await s.observe()
