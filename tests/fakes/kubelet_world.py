@@ -30,12 +30,13 @@ class World:
         self.artifacts = FakeArtifacts()
         self.artifacts.add(IMAGE)
         self.registry = CollectorRegistry()
-        self._started = asyncio.get_event_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._task: asyncio.Task[None] | None = None
         self._uids = itertools.count(1)
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_event_loop().time() - self._started)
+        return START + timedelta(seconds=self._loop.time() - self._started)
 
     async def start(self) -> None:
         """A gateway starts: it knows nothing, and devices have to register with it."""
@@ -49,7 +50,7 @@ class World:
             clock=self.now,
         )
         self.runtime.listener = self.kubelet
-        self._task = asyncio.get_event_loop().create_task(self.kubelet.run())
+        self._task = self._loop.create_task(self.kubelet.run())
         if not self.cluster.down:
             await self.until(lambda: self.kubelet.ready)
 

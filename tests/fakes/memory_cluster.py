@@ -128,13 +128,14 @@ class MemoryCluster:
         matches = _Matcher(parameters.get("labelSelector", ""), parameters.get("fieldSelector", ""))
         version = int(parameters["resourceVersion"])
         while True:
+            changed = self._changes
             if self.down:
                 raise ConnectionFailedError("the API server is away")
             changes = self.store.changes_since(version)
+            version = max(version, self.store.version)
             for event in _events(changes, id_.resource, id_.namespace, matches):
                 yield json.dumps(event).encode() + b"\n"
-            version = max(version, self.store.version)
-            await self._changes.wait()
+            await changed.wait()
 
 
 class _MemoryTransport:

@@ -13,12 +13,14 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import msgspec
 
@@ -177,30 +179,33 @@ class CredentialPlugin:
         return Login(f"Bearer {status.token}" if status.token else "", tls, until)
 
     async def _output(self) -> bytes:
-        program = self._program()
+        # Not asyncio's own subprocesses: cancelled while they start, they wait for whoever else holds the pipes.
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as said:
+            process = self._start(output, said)
+            try:
+                async with asyncio.timeout(PLUGIN_TIMEOUT_S):
+                    status = await asyncio.to_thread(process.wait)
+            except TimeoutError as error:
+                raise self._error(f"did not end within {PLUGIN_TIMEOUT_S:.0f} s", hint=_LOGIN_HINT) from error
+            finally:
+                _end(process)
+            if status != 0:
+                words = _content(said).decode("utf-8", "replace").strip()[-_MAX_SAID_CHARACTERS:]
+                raise self._error(f"ended with status {status}: {words}", hint=_LOGIN_HINT)
+            return _content(output)
+
+    def _start(self, output: IO[bytes], said: IO[bytes]) -> subprocess.Popen[bytes]:
         try:
-            process = await asyncio.create_subprocess_exec(
-                program,
-                *self.arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            return subprocess.Popen(
+                [self._program(), *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=said,
                 env={**os.environ, **self.environment, "KUBERNETES_EXEC_INFO": self._exec_info()},
                 start_new_session=True,
             )
         except OSError as error:
             raise self._error(f"cannot be run: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(PLUGIN_TIMEOUT_S):
-                output, said = await process.communicate()
-        except TimeoutError as error:
-            raise self._error(f"did not end within {PLUGIN_TIMEOUT_S:.0f} s", hint=_LOGIN_HINT) from error
-        finally:
-            await _reap(process)
-        if process.returncode != 0:
-            words = said.decode("utf-8", "replace").strip()[-_MAX_SAID_CHARACTERS:]
-            raise self._error(f"ended with status {process.returncode}: {words}", hint=_LOGIN_HINT)
-        return output
 
     def _program(self) -> str:
         """The program's path; one that is written with a slash is relative to the kubeconfig."""
@@ -228,9 +233,14 @@ class CredentialPlugin:
 _LOGIN_HINT = "run it by hand and log in where it asks for that"
 
 
-async def _reap(process: asyncio.subprocess.Process) -> None:
-    """Leave nothing behind that the program started, also when the wait for it was cancelled."""
-    if process.returncode is None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing behind that the program started, also when the wait for it was given up."""
+    if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        process.wait()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()

@@ -295,7 +295,9 @@ async def test_a_login_program_that_hangs_is_ended_with_all_that_it_started(
                 await asyncio.sleep(0.005)
         request.cancel()
     assert not is_running(int(parent.read_text()))
-    assert not is_running(int(child.read_text()))
+    async with asyncio.timeout(20):  # it has been killed; the system may take its time
+        while is_running(int(child.read_text())):
+            await asyncio.sleep(0.005)
 
 
 def is_running(pid: int) -> bool:

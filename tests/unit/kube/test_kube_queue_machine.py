@@ -6,7 +6,7 @@ import asyncio
 
 import looptime
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -149,5 +149,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         assert not self.due_at
 
 
-WorkQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+WorkQueueMachine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
 TestWorkQueueMachine = WorkQueueMachine.TestCase
