@@ -540,3 +540,22 @@ def test_every_request_is_handled_at_most_once_and_answered_with_its_own_answer(
 
 def _contexts(endpoint: CoapEndpoint) -> list[object]:
     return list(endpoint._layer._contexts.values())
+
+
+async def test_an_endpoint_may_run_again() -> None:
+    network = Network()
+    client, peer = await opened(network, CLIENT), Script(network, SERVER)
+    async with asyncio.TaskGroup() as tasks:
+        request = tasks.create_task(client.request(SERVER, GET))
+        for _ in range(2):
+            run = tasks.create_task(client.run())
+            await asyncio.sleep(10)
+            run.cancel()
+            await asyncio.sleep(1)
+        run = tasks.create_task(client.run())
+        received = await peer.receive()
+        peer.send(Message(ACK, Code.CONTENT, received.message_id, received.token, (), b"22.3 C"), CLIENT)
+        assert await request == CONTENT
+        run.cancel()
+    await client.close()
+    assert len(network.between(CLIENT, SERVER)) > 1, "it went on repeating"
