@@ -8,10 +8,11 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 import fita.kube.event as event_module
 from fakes.api_contract import CONTRACT, Test, pod
@@ -20,53 +21,45 @@ from fita.kube.errors import AlreadyExistsError, ForbiddenError, GoneError, Inva
 from fita.kube.event import EventRecorder, reference
 from fita.kube.informer import Informer
 from fita.kube.kubeconfig import load_kubeconfig
-from fita.kube.resource import CONFIG_MAPS, NAMESPACES, NODES, PODS, Resource
-from fita.localcluster.build import ensure_built
+from fita.kube.resource import NAMESPACES, NODES, PODS, Resource
+from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
-from fita.localcluster.command import run_command
 from fita.model.kubernetes import ObjectMeta, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+if TYPE_CHECKING:
+    from conftest import RunningCluster
+
+pytestmark = pytest.mark.e2e
 
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 _numbers = count(1)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
-    binary = await ensure_built()
-    async with LocalCluster(tmp_path_factory.mktemp("cluster"), binary) as started, asyncio.TaskGroup() as group:
-        running = group.create_task(started.run())
-        yield started
-        running.cancel()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(cluster: LocalCluster) -> AsyncIterator[KubernetesClient]:
-    async with asyncio.timeout(120), KubernetesClient(load_kubeconfig(cluster.admin_kubeconfig)) as opened:
+@pytest.fixture
+async def client(cluster: RunningCluster) -> AsyncIterator[KubernetesClient]:
+    async with asyncio.timeout(100), KubernetesClient(load_kubeconfig(cluster.admin_kubeconfig)) as opened:
         yield opened
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def namespace(client: KubernetesClient) -> AsyncIterator[str]:
-    """A namespace in which pods can be made."""
     name = f"kube-{next(_numbers)}"
+    await make_namespace(client, name)
+    yield name
+    await client.delete(NAMESPACES, name)
+
+
+async def make_namespace(client: KubernetesClient, name: str) -> None:
+    """A namespace in which pods can be made."""
     await client.create(NAMESPACES, {"metadata": {"name": name}})
     with suppress(AlreadyExistsError):  # a controller is about to make it, and pods are refused until then
         await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, namespace=name)
-    yield name
-    await client.delete(NAMESPACES, name)
 
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-async def kubectl(cluster: LocalCluster, *arguments: str) -> str:
-    options = [f"--kubeconfig={cluster.admin_kubeconfig}", f"--cache-dir={cluster.folder.path / 'kubectl-cache'}"]
-    return await run_command([str(cluster.kubectl), *options, *arguments], environment=dict(os.environ))
 
 
 @asynccontextmanager
@@ -83,7 +76,7 @@ async def test_the_real_one_keeps_the_contract(test: Test, client: KubernetesCli
     await test(client, namespace)
 
 
-async def test_says_its_version(cluster: LocalCluster, client: KubernetesClient) -> None:
+async def test_says_its_version(cluster: RunningCluster, client: KubernetesClient) -> None:
     assert await client.version() == cluster.kubernetes_version
 
 
@@ -92,10 +85,10 @@ async def test_what_is_invalid_is_named(client: KubernetesClient, namespace: str
         await client.create(PODS, {"metadata": {"name": "a"}, "spec": {"containers": []}}, namespace=namespace)
 
 
-async def test_who_has_no_rights_is_refused(cluster: LocalCluster, namespace: str) -> None:
+async def test_who_has_no_rights_is_refused(cluster: RunningCluster, namespace: str) -> None:
     async with KubernetesClient(load_kubeconfig(cluster.gateway_kubeconfig)) as gateway:
         with pytest.raises(ForbiddenError, match="fita:gateway") as caught:
-            await gateway.list(CONFIG_MAPS, namespace=namespace)
+            await gateway.delete(NAMESPACES, namespace)
         assert "kubectl auth can-i" in caught.value.hint
 
 
@@ -119,34 +112,44 @@ async def test_an_informer_follows_many_changes(client: KubernetesClient, namesp
 
 
 async def test_an_informer_survives_the_death_of_the_server(
-    cluster: LocalCluster, client: KubernetesClient, namespace: str
+    control_plane: ControlPlaneBinary, tmp_path: Path
 ) -> None:
-    informer = Informer(client, PODS, Pod, namespace=namespace)
-    await client.create(PODS, pod("a"), namespace=namespace)
-    async with informing(informer):
-        os.kill(cluster.control_plane_pid, signal.SIGKILL)
-        await until(lambda: not informer.connected)
-        assert list(informer.items()) == [f"{namespace}/a"]
+    async with (
+        asyncio.timeout(100),
+        LocalCluster(tmp_path, control_plane) as cluster,
+        KubernetesClient(load_kubeconfig(cluster.admin_kubeconfig)) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        running = group.create_task(cluster.run())
+        await make_namespace(client, "farm")
+        await client.create(PODS, pod("a"), namespace="farm")
+        informer = Informer(client, PODS, Pod, namespace="farm")
+        async with informing(informer):
+            assert cluster.control_plane_pid is not None
+            os.kill(cluster.control_plane_pid, signal.SIGKILL)
+            await until(lambda: not informer.connected)
+            assert list(informer.items()) == ["farm/a"]
+            await create_at_last(client, "farm")
+            await until(lambda: len(informer.items()) == 2)
+            assert informer.connected
+        watch = client.watch(PODS, namespace="farm", resource_version="1", timeout_s=5)
+        with pytest.raises(GoneError):
+            [event async for event in watch]
+        running.cancel()
 
-        async def create() -> None:
-            while True:
-                try:
-                    await client.create(PODS, pod("b"), namespace=namespace)
-                    return
-                except KubeError:  # not there yet, or not ready
-                    await asyncio.sleep(0.1)
 
-        async with asyncio.timeout(60):
-            await create()
-        await until(lambda: len(informer.items()) == 2)
-        assert informer.connected
-    watch = client.watch(PODS, namespace=namespace, resource_version="1", timeout_s=5)
-    with pytest.raises(GoneError):
-        [event async for event in watch]
+async def create_at_last(client: KubernetesClient, namespace: str) -> None:
+    """Create pod b as soon as the server is there again and lets pods in."""
+    while True:
+        try:
+            await client.create(PODS, pod("b"), namespace=namespace)
+            return
+        except KubeError:
+            await asyncio.sleep(0.1)
 
 
 async def test_kubectl_shows_the_events(
-    cluster: LocalCluster, client: KubernetesClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+    cluster: RunningCluster, client: KubernetesClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_module, "REPEAT_DELAY_S", 0.2)
     created = await client.create(PODS, pod("lamp", node="nowhere"), namespace=namespace)
@@ -163,15 +166,15 @@ async def test_kubectl_shows_the_events(
         await until(lambda: not recorder.pending)
         task.cancel()
     assert recorder.dropped == 0
-    described = await kubectl(cluster, "describe", "pod", "lamp", f"--namespace={namespace}")
+    described = cluster.run("describe", "pod", "lamp", f"--namespace={namespace}").stdout
     line = next(line for line in described.splitlines() if "OutOfMemory" in line)
     assert line.split()[:2] == ["Warning", "OutOfMemory"]
     assert "x5 over" in line
     assert "fita" in line
     assert line.endswith("needs 90 kB, 40 kB are free")
-    listed = await kubectl(cluster, "get", "events", f"--namespace={namespace}", "--no-headers")
+    listed = cluster.run("get", "events", f"--namespace={namespace}", "--no-headers").stdout
     assert "pod/lamp" in listed
-    described = await kubectl(cluster, "describe", "node", f"n-{namespace}")
+    described = cluster.run("describe", "node", f"n-{namespace}").stdout
     assert "the device is back" in described
     await client.delete(NODES, f"n-{namespace}")
 

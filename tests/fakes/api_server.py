@@ -370,6 +370,7 @@ def _status(error: StoreError) -> RawObject:
         "status": "Failure",
         "message": error.message,
         "reason": error.reason,
+        "details": {"causes": [{"field": error.field}]} if error.field else {},
         "code": error.status,
     }
 

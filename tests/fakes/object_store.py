@@ -35,9 +35,10 @@ NOW = "2026-01-02T03:04:05Z"
 class StoreError(Exception):
     """What the API server answers instead of an object."""
 
-    def __init__(self, status: int, reason: str, message: str, *, retry_after: str = "") -> None:
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: str = "", field: str = "") -> None:
         super().__init__(message)
-        self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
+        self.status, self.reason, self.message = status, reason, message
+        self.retry_after, self.field = retry_after, field
 
 
 class Change(NamedTuple):
@@ -180,7 +181,7 @@ def _fixed(metadata: RawObject) -> RawObject:
 
 def _check_preconditions(old: RawObject, metadata: RawObject) -> None:
     if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-        raise StoreError(422, "Invalid", f"metadata.uid: Invalid value: {metadata['uid']}: field is immutable")
+        raise StoreError(422, "Invalid", "metadata.uid: field is immutable", field="metadata.uid")
     if metadata.get("resourceVersion", old["metadata"]["resourceVersion"]) != old["metadata"]["resourceVersion"]:
         raise StoreError(409, "Conflict", "the object has been modified; please apply your changes to the latest")
 

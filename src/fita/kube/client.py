@@ -225,7 +225,7 @@ class KubernetesClient:
         """Change an object, or its `subresource` (``status``), and return it as stored.
 
         With a ``metadata.resourceVersion`` or ``metadata.uid`` in `body` the object must have the same, else it
-        is a `ConflictError` or an `InvalidError`. `force` (APPLY only) takes over what another manager owns.
+        is a `ConflictError`. `force` (APPLY only) takes over what another manager owns.
         """
         parameters = {"fieldManager": self._field_manager}
         if strategy is PatchStrategy.APPLY:

@@ -10,7 +10,7 @@ FitaError
         ├── ForbiddenError          403
         ├── NotFoundError           404
         ├── AlreadyExistsError      409, reason AlreadyExists
-        ├── ConflictError           409
+        ├── ConflictError           409, or 422 for another uid: the object is not the expected one
         ├── GoneError               410: the resource version is too old, list again
         ├── InvalidError            422
         └── TooManyRequestsError    429: `retry_after_s`, as all of them where the server says so
@@ -82,7 +82,7 @@ class AlreadyExistsError(ApiError):
 
 
 class ConflictError(ApiError):
-    """The object is not as the request expects: another resource version, uid or field owner (409)."""
+    """The object is not as the request expects: another resource version, uid or field owner."""
 
 
 class GoneError(ApiError):
@@ -97,8 +97,13 @@ class TooManyRequestsError(ApiError):
     """The API server, or a disruption budget, wants the request later (429)."""
 
 
+class StatusCause(msgspec.Struct, frozen=True):
+    field: str = ""
+
+
 class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
     retry_after_seconds: float = 0
+    causes: list[StatusCause] = []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -128,13 +133,20 @@ _TYPES: dict[int, type[ApiError]] = {
 def api_error(code: int, body: bytes | msgspec.Raw, *, retry_after_s: float = 0) -> ApiError:
     """The error for an answer with HTTP status `code`, a `Status` (or any text) as body, and its Retry-After."""
     status = _decode_status(body)
-    kind = _TYPES.get(code, ApiError)
-    if code == 409 and status.reason == "AlreadyExists":
-        kind = AlreadyExistsError
     if status.details is not None:
         retry_after_s = max(retry_after_s, status.details.retry_after_seconds)
     message = status.message[:MAX_MESSAGE_CHARACTERS]
-    return kind(code, status.reason, message, retry_after_s=retry_after_s, hint=_HINTS.get(code, ""))
+    kind, hint = _type(code, status), _HINTS.get(code, "")
+    return kind(code, status.reason, message, retry_after_s=retry_after_s, hint=hint)
+
+
+def _type(code: int, status: Status) -> type[ApiError]:
+    if code == 409 and status.reason == "AlreadyExists":
+        return AlreadyExistsError
+    causes = status.details.causes if status.details is not None else []
+    if code == 422 and any(cause.field == "metadata.uid" for cause in causes):
+        return ConflictError  # how a patch that names another uid is refused
+    return _TYPES.get(code, ApiError)
 
 
 def event_error(body: msgspec.Raw) -> ApiError:
