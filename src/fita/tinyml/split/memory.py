@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fita.tinyml.operator import Concatenation, StridedSlice
 from fita.tinyml.segment import Segment
-from fita.tinyml.split.packing import Packing, least_bytes, pack
-from fita.tinyml.split.storage import Storage, Views, storages
+from fita.tinyml.split.arena.packing import Packing, least_bytes, pack
+from fita.tinyml.split.arena.storage import Storage, Views, storages
 from fita.tinyml.tensor import Tensor
 
 

@@ -36,12 +36,22 @@ class Part:
     outputs: tuple[Piece, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """A step, the box of its output that it computes, and what that reads of each of its inputs."""
+
+    step: OperatorBase
+    region: Box
+    needs: tuple[Box | None, ...]
+
+
 def cut_part(steps: Sequence[OperatorBase], owned: Mapping[Tensor, Box]) -> Part:
     """What of the steps computes the owned boxes, all of tensors that the steps compute.
 
     Steps that contribute nothing are left out. Inputs are the fewest bytes that do.
     """
-    regions, demands = _backward(steps, owned)
+    demands: dict[Tensor, list[Box]] = {tensor: [box] for tensor, box in owned.items()}
+    tasks = _tasks(steps, demands)
     computed = {step.output for step in steps}
     inputs = tuple(
         Piece(tensor=tensor, box=box, local=local_tensor(tensor, box), region=box)
@@ -52,29 +62,27 @@ def cut_part(steps: Sequence[OperatorBase], owned: Mapping[Tensor, Box]) -> Part
     assembly = _Assembly(pieces={})
     for piece in inputs:
         assembly.add(piece)
-    for step in steps:
-        if step.output in regions:
-            assembly.append(step, regions[step.output])
+    for task in tasks:
+        assembly.append(task)
     outputs = tuple(assembly.output(tensor, box) for tensor, box in owned.items())
     return Part(operators=tuple(assembly.operators), inputs=inputs, outputs=outputs)
 
 
-def _backward(
-    steps: Sequence[OperatorBase], owned: Mapping[Tensor, Box]
-) -> tuple[dict[Tensor, Box], dict[Tensor, list[Box]]]:
-    """For every step that is needed the box that it computes, and all boxes read of every tensor."""
-    demands: dict[Tensor, list[Box]] = {tensor: [box] for tensor, box in owned.items()}
-    regions: dict[Tensor, Box] = {}
+def _tasks(steps: Sequence[OperatorBase], demands: dict[Tensor, list[Box]]) -> list[_Task]:
+    """The steps that are needed for the demands, in order; adds to the demands what these steps read."""
+    tasks: list[_Task] = []
     for step in reversed(steps):
         if step.output not in demands:
             continue
         rule = rule_of(step)
         region = rule.expand(step, bounding(demands[step.output]))
-        regions[step.output] = region
-        for tensor, need in zip(step.inputs, rule.needs(step, region), strict=True):
+        task = _Task(step, region, rule.needs(step, region))
+        tasks.append(task)
+        for tensor, need in zip(step.inputs, task.needs, strict=True):
             if need is not None and not tensor.is_constant:
                 demands.setdefault(tensor, []).append(need)
-    return regions, demands
+    tasks.reverse()
+    return tasks
 
 
 @dataclass(slots=True)
@@ -92,33 +100,36 @@ class _Assembly:
         held = self._holder(tensor, box)
         return Piece(tensor=tensor, box=box, local=held.local, region=held.region)
 
-    def append(self, step: OperatorBase, region: Box) -> None:
-        """Cut a step to a region of its output."""
-        rule = rule_of(step)
+    def append(self, task: _Task) -> None:
+        """Cut a step to its region."""
+        step, region = task.step, task.region
         operands = tuple(
-            None if need is None else self._operand(step, tensor, need, region)
-            for tensor, need in zip(step.inputs, rule.needs(step, region), strict=True)
+            None if need is None else self._operand(task, tensor, need)
+            for tensor, need in zip(step.inputs, task.needs, strict=True)
         )
         local = local_tensor(step.output, region)
         self.add(Piece(tensor=step.output, box=region, local=local, region=region))
         if local is step.output and operands == step.inputs and isinstance(step, SegmentOperator):
             self.operators.append(step)
         else:
-            self.operators.extend(rule.cut(step, region, Site(output=local, operands=operands)))
+            site = Site(output=local, operands=operands)
+            self.operators.extend(rule_of(step).cut(step, region, site))
 
-    def _operand(self, step: OperatorBase, tensor: Tensor, need: Box, region: Box) -> Tensor:
+    def _operand(self, task: _Task, tensor: Tensor, need: Box) -> Tensor:
         """A tensor that holds just the need, or so much more as the step does not mind."""
         if tensor.is_constant:
             return constant_part(tensor, need)
         held = self._holder(tensor, need)
-        rule = rule_of(step)
-        if rule.accepts(step, region, need, held.region):
+        if held.region == need or rule_of(task.step).accepts(task.step, task.region, need, held.region):
             return held.local
         return self._slice(held, need)
 
     def _holder(self, tensor: Tensor, box: Box) -> Piece:
         """The smallest piece around a box."""
-        around = [piece for piece in self.pieces[tensor] if contains(piece.region, box)]
+        pieces = self.pieces[tensor]
+        if len(pieces) == 1:
+            return pieces[0]
+        around = [piece for piece in pieces if contains(piece.region, box)]
         return min(around, key=lambda piece: elements(piece.region))
 
     def _slice(self, held: Piece, need: Box) -> Tensor:

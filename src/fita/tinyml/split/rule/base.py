@@ -49,8 +49,8 @@ class Rule(ABC, Generic[OperatorT]):
         """What an expanded box reads of each of the operator's `inputs`; None for nothing."""
 
     def accepts(self, operator: OperatorT, box: Box, need: Box, region: Box) -> bool:
-        """Whether an operand that holds the region will do for the need."""
-        return region == need
+        """Whether an operand that holds the region, which is more than the need, will do."""
+        return False
 
     @abstractmethod
     def cut(self, operator: OperatorT, box: Box, site: Site) -> tuple[SegmentOperator, ...]:

@@ -73,9 +73,9 @@ class ShardedSumRule(Rule[ShardedSum]):
 
     def accepts(self, operator: ShardedSum, box: Box, need: Box, region: Box) -> bool:
         source = operator.source
-        if isinstance(source, Conv2D):
-            return holds_window(cut_window(source.window, box, source.input), need, region)
-        return region == need
+        return isinstance(source, Conv2D) and holds_window(
+            cut_window(source.window, box, source.input), need, region
+        )
 
     def cut(self, operator: ShardedSum, box: Box, site: Site) -> tuple[SegmentOperator, ...]:
         source = operator.source

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from fita.tinyml.operator import Concatenation, Reshape, StridedSlice
 from fita.tinyml.segment import Segment, SegmentOperator
-from fita.tinyml.split.overlap import clearance_bytes
+from fita.tinyml.split.arena.overlap import clearance_bytes
 from fita.tinyml.tensor import TYPE_BYTES, Tensor
 
 

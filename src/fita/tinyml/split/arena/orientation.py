@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fita.tinyml.split.storage import Storage, aligned
+from fita.tinyml.split.arena.storage import Storage, aligned
 
 _BRANCHES = 300
 """Enough for nearly every segment; what it cuts off is a proof, seldom a byte."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fita.tinyml.split.orientation import improve
-from fita.tinyml.split.storage import Storage, aligned
+from fita.tinyml.split.arena.orientation import improve
+from fita.tinyml.split.arena.storage import Storage, aligned
 
 Offsets = dict[Storage, int]
 

@@ -1,0 +1,1 @@
+"""How tensors share one arena of activations, and a hostile executor that proves it harmless."""
