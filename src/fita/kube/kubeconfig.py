@@ -15,11 +15,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import msgspec
-import yaml
+from yarl import URL
 
 from fita.kube.access import ClusterAccess, Trust, environment_proxy
 from fita.kube.credential import (
@@ -31,83 +28,19 @@ from fita.kube.credential import (
     token_file,
 )
 from fita.kube.errors import KubeconfigError
+from fita.kube.kubeconfig_file import (
+    NO_ACCESS_HINT,
+    ChosenContext,
+    ClusterEntry,
+    ExecEntry,
+    UserEntry,
+    choose_context,
+)
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts a pod's token, namespace and the cluster's authority."""
 
 _PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
-_NO_ACCESS_HINT = "start a local one with `fita up`, or name a kubeconfig with --kubeconfig or KUBECONFIG"
-
-
-class ClusterEntry(msgspec.Struct, frozen=True, rename="kebab"):
-    server: str = ""
-    certificate_authority: str = ""
-    certificate_authority_data: str = ""
-    insecure_skip_tls_verify: bool = False
-    tls_server_name: str = ""
-    proxy_url: str = ""
-
-
-class EnvironmentVariable(msgspec.Struct, frozen=True):
-    name: str
-    value: str = ""
-
-
-class ExecEntry(msgspec.Struct, frozen=True, rename="camel"):
-    command: str
-    api_version: str
-    args: list[str] | None = None
-    env: list[EnvironmentVariable] | None = None
-    install_hint: str = ""
-    provide_cluster_info: bool = False
-    interactive_mode: str = ""
-
-
-class UserEntry(msgspec.Struct, frozen=True, rename="kebab"):
-    client_certificate: str = ""
-    client_certificate_data: str = ""
-    client_key: str = ""
-    client_key_data: str = ""
-    token: str = ""
-    token_file: str = msgspec.field(default="", name="tokenFile")
-    username: str = ""
-    password: str = ""
-    exec_: ExecEntry | None = msgspec.field(default=None, name="exec")
-    auth_provider: dict[str, Any] | None = None
-    as_: str = msgspec.field(default="", name="as")
-    as_uid: str = ""
-    as_groups: list[str] | None = None
-    as_user_extra: dict[str, list[str]] | None = None
-
-
-class ContextEntry(msgspec.Struct, frozen=True):
-    cluster: str = ""
-    user: str = ""
-    namespace: str = ""
-
-
-class NamedCluster(msgspec.Struct, frozen=True):
-    name: str
-    cluster: ClusterEntry = ClusterEntry()
-
-
-class NamedUser(msgspec.Struct, frozen=True):
-    name: str
-    user: UserEntry | None = None
-
-
-class NamedContext(msgspec.Struct, frozen=True):
-    name: str
-    context: ContextEntry = ContextEntry()
-
-
-class Kubeconfig(msgspec.Struct, frozen=True, rename="kebab"):
-    """One file. kubectl writes ``null`` for empty lists."""
-
-    clusters: list[NamedCluster] | None = None
-    users: list[NamedUser] | None = None
-    contexts: list[NamedContext] | None = None
-    current_context: str = ""
 
 
 def load_kubeconfig(
@@ -124,19 +57,22 @@ def load_kubeconfig(
     """
     variables = os.environ if environment is None else environment
     if path is not None:
-        return _Files([path]).access(context)
+        return _Reader(choose_context([path], context)).access()
     if variables.get("KUBECONFIG"):
         # As kubectl does: files that do not exist are passed over, and the first that says something wins.
         paths = [Path(part) for part in variables["KUBECONFIG"].split(os.pathsep) if part]
-        if not (existing := [part for part in paths if part.exists()]):
-            raise KubeconfigError("KUBECONFIG names no file that exists", path=paths[0], hint=_NO_ACCESS_HINT)
-        return _Files(existing).access(context)
-    home = Path(variables.get("HOME") or Path.home()) / ".kube" / "config"
-    if home.exists():
-        return _Files([home]).access(context)
+        if not (
+            existing := [part for part in paths if os.path.exists(part)]
+        ):  # Path.exists raises for some errors
+            listed = variables["KUBECONFIG"]
+            raise KubeconfigError(f"KUBECONFIG names no file that exists: {listed}", hint=NO_ACCESS_HINT)
+        return _Reader(choose_context(existing, context)).access()
+    home = Path(variables.get("HOME") or os.path.expanduser("~")) / ".kube" / "config"
+    if os.path.exists(home):
+        return _Reader(choose_context([home], context)).access()
     if variables.get("KUBERNETES_SERVICE_HOST"):
         return service_account_access(variables, service_account)
-    raise KubeconfigError("no Kubernetes cluster is named", hint=_NO_ACCESS_HINT)
+    raise KubeconfigError("no Kubernetes cluster is named", hint=NO_ACCESS_HINT)
 
 
 def service_account_access(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> ClusterAccess:
@@ -160,92 +96,27 @@ def service_account_access(environment: Mapping[str, str], folder: Path = SERVIC
     )
 
 
-_E = TypeVar("_E", NamedCluster, NamedUser, NamedContext)
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Kubeconfig files that count as one."""
-
-    paths: list[Path]
-
-    def access(self, context_name: str) -> ClusterAccess:
-        files = [(path, _read(path)) for path in self.paths]
-        chosen = context_name or next((file.current_context for _, file in files if file.current_context), "")
-        if not chosen:
-            raise KubeconfigError(
-                "there is no current-context", path=self.paths[0], hint="`kubectl config use-context` sets it"
-            )
-        path, named = self._find("context", chosen, [(path, file.contexts) for path, file in files])
-        context = named.context
-        if not context.cluster:
-            raise KubeconfigError(f"the context {chosen!r} names no cluster", path=path)
-        cluster_path, cluster = self._find("cluster", context.cluster, [(at, file.clusters) for at, file in files])
-        reader = _Reader(cluster_path, cluster_path, cluster, NamedUser(""))
-        if context.user:
-            user_path, user = self._find("user", context.user, [(at, file.users) for at, file in files])
-            reader = _Reader(cluster_path, user_path, cluster, user)
-        return reader.access(context.namespace or "default")
-
-    def _find(self, what: str, name: str, files: list[tuple[Path, list[_E] | None]]) -> tuple[Path, _E]:
-        entries = [(path, entry) for path, listed in files for entry in listed or ()]
-        for path, entry in entries:
-            if entry.name == name:
-                return path, entry
-        known = ", ".join(sorted({entry.name for _, entry in entries})) or "none"
-        raise KubeconfigError(
-            f"there is no {what} {name!r}",
-            path=self.paths[0],
-            hint=f"known: {known}; `kubectl config view` shows all",
-        )
-
-
-def _read(path: Path) -> Kubeconfig:
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise KubeconfigError(f"cannot be read: {error.strerror}", path=path, hint=_NO_ACCESS_HINT) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" in line {place.line + 1}" if place is not None else ""
-        raise KubeconfigError(f"is no YAML{where}: {getattr(error, 'problem', error)}", path=path) from error
-    if content is None:
-        return Kubeconfig()
-    if not isinstance(content, dict) or content.get("kind", "Config") != "Config":
-        raise KubeconfigError("is no kubeconfig", path=path, hint="its kind must be Config")
-    try:
-        return msgspec.convert(content, type=Kubeconfig)
-    except msgspec.ValidationError as error:
-        raise KubeconfigError(
-            f"is no kubeconfig: {error}", path=path, hint="values that must be text may need quotes"
-        ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """One cluster and one user, each with the file it stands in: names of files are relative to that."""
+    """Turns what a context chose into access."""
 
-    cluster_path: Path
-    user_path: Path
-    named_cluster: NamedCluster
-    named_user: NamedUser
+    chosen: ChosenContext
 
     @property
     def cluster(self) -> ClusterEntry:
-        return self.named_cluster.cluster
+        return self.chosen.cluster.cluster
 
     @property
     def user(self) -> UserEntry:
-        return self.named_user.user or UserEntry()
+        return self.chosen.user.user or UserEntry()
 
-    def access(self, namespace: str) -> ClusterAccess:
+    def access(self) -> ClusterAccess:
         server = self.cluster.server.rstrip("/")
-        url = urlsplit(server)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if not (scheme := _scheme(server)):
             raise self._cluster_error(f"its server {server!r} is no URL", hint="write https://<host>:<port>")
         trust = self._trust()
         try:
-            tls = trust.context() if url.scheme == "https" else None
+            tls = trust.context() if scheme == "https" else None
         except ValueError as error:
             raise self._cluster_error(str(error)) from error
         return ClusterAccess(
@@ -254,14 +125,14 @@ class _Reader:
             server_name=self.cluster.tls_server_name,
             credential=self._credential(trust),
             headers=tuple(self._impersonation()),
-            namespace=namespace,
+            namespace=self.chosen.namespace,
             proxy=self.cluster.proxy_url or environment_proxy(server),
         )
 
     def _trust(self) -> Trust:
         cluster = self.cluster
         authority = _data_or_file(
-            self.cluster_path,
+            self.chosen.cluster_path,
             "certificate-authority",
             data=cluster.certificate_authority_data,
             file=cluster.certificate_authority,
@@ -284,7 +155,7 @@ class _Reader:
         has_certificate = bool(user.client_certificate or user.client_certificate_data)
         tls = self._pair(trust) if has_certificate else None
         if user.token_file:
-            return token_file(self.user_path.parent / user.token_file, tls=tls)
+            return token_file(self.chosen.user_path.parent / user.token_file, tls=tls)
         if user.client_certificate and not user.token:
             return self._certificate_files(trust)
         return FixedCredential(Login(_authorization(user), tls))
@@ -300,9 +171,12 @@ class _Reader:
     def _pair(self, trust: Trust) -> ssl.SSLContext:
         user = self.user
         certificate = _data_or_file(
-            self.user_path, "client-certificate", data=user.client_certificate_data, file=user.client_certificate
+            self.chosen.user_path,
+            "client-certificate",
+            data=user.client_certificate_data,
+            file=user.client_certificate,
         )
-        key = _data_or_file(self.user_path, "client-key", data=user.client_key_data, file=user.client_key)
+        key = _data_or_file(self.chosen.user_path, "client-key", data=user.client_key_data, file=user.client_key)
         if certificate is None or key is None:
             raise self._user_error("it has a client certificate and no key", hint="add client-key-data")
         try:
@@ -325,7 +199,7 @@ class _Reader:
             tuple(entry.args or ()),
             {variable.name: variable.value for variable in entry.env or ()},
             entry.install_hint.strip(),
-            self.user_path,
+            self.chosen.user_path,
             self._cluster_info(trust) if entry.provide_cluster_info else None,
         )
 
@@ -358,11 +232,20 @@ class _Reader:
 
     def _cluster_error(self, problem: str, *, hint: str = "") -> KubeconfigError:
         return KubeconfigError(
-            f"cluster {self.named_cluster.name!r}: {problem}", path=self.cluster_path, hint=hint
+            f"cluster {self.chosen.cluster.name!r}: {problem}", path=self.chosen.cluster_path, hint=hint
         )
 
     def _user_error(self, problem: str, *, hint: str = "") -> KubeconfigError:
-        return KubeconfigError(f"user {self.named_user.name!r}: {problem}", path=self.user_path, hint=hint)
+        return KubeconfigError(f"user {self.chosen.user.name!r}: {problem}", path=self.chosen.user_path, hint=hint)
+
+
+def _scheme(server: str) -> str:
+    """``http`` or ``https`` for a URL that can be used, else ""."""
+    try:
+        url = URL(server)
+    except ValueError:
+        return ""
+    return url.scheme if url.scheme in ("http", "https") and url.host else ""
 
 
 def _authorization(user: UserEntry) -> str:

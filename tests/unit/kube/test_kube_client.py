@@ -261,6 +261,24 @@ async def test_what_answers_is_no_api_server(answer: bytes, problem: str) -> Non
                 await client.version()
 
 
+async def test_through_a_proxy() -> None:
+    asked = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n")).decode().strip())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"gitVersion":"v9"}')
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as listener:
+        proxy = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        access = ClusterAccess(server="http://cluster.example:8080/k8s", proxy=proxy)
+        async with KubernetesClient(access) as client:
+            assert await client.version() == "v9"
+    assert asked == ["GET http://cluster.example:8080/k8s/version HTTP/1.1"]
+
+
 async def test_use_outside_of_its_context(server: FakeApiServer) -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await KubernetesClient(server.access).version()

@@ -358,6 +358,8 @@ def test_no_cluster_at_all(tmp_path: Path) -> None:
     assert "fita up" in caught.value.hint
     with pytest.raises(KubeconfigError, match="KUBECONFIG names no file"):
         load_kubeconfig(environment={"KUBECONFIG": str(tmp_path / "missing")})
+    with pytest.raises(KubeconfigError, match="KUBECONFIG names no file"):
+        load_kubeconfig(environment={"KUBECONFIG": ":"})
 
 
 def bad(change: dict[str, object]) -> dict[str, object]:
@@ -385,6 +387,9 @@ def bad_cluster(server: str = "https://host:6443", **cluster: object) -> dict[st
         (bad_user(token=12345), r"Expected `str`, got `int`.*users\[0\].user.token.*quotes"),
         (bad_cluster("host:6443"), "no URL"),
         (bad_cluster(""), "no URL"),
+        (bad_cluster("https://[::1:6443"), "no URL"),
+        (bad_cluster("https://host:port"), "no URL"),
+        (bad_cluster("https://host:99999"), "no URL"),
         (bad_cluster(certificate_authority_data="###"), "certificate-authority-data is no base64"),
         (bad_cluster(certificate_authority_data=b64(b"no certificate")), "authority is no PEM"),
         (bad_cluster(certificate_authority="missing.crt"), "names missing.crt, which cannot be read"),
