@@ -19,9 +19,13 @@ from fita.kube.resource import PODS
 from fita.kube.watch import LineSplitter
 from fita.model.kubernetes import Pod
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no reason to fail."""
+
 LINES = st.lists(st.binary(min_size=1, max_size=20).filter(lambda line: b"\n" not in line), max_size=10)
 
 
+@untimed
 @given(lines=LINES, tail=st.binary(max_size=5).filter(lambda tail: b"\n" not in tail), data=st.data())
 def test_lines_at_any_fragmentation(lines: list[bytes], tail: bytes, data: st.DataObject) -> None:
     stream = b"".join(line + data.draw(st.sampled_from([b"\n", b"\n\n"])) for line in lines) + tail
@@ -51,6 +55,7 @@ STATUSES = st.fixed_dictionaries(
 )
 
 
+@untimed
 @given(code=st.integers(min_value=300, max_value=599), body=st.binary() | STATUSES.map(msgspec.json.encode))
 def test_any_refusal_becomes_an_error(code: int, body: bytes) -> None:
     error = api_error(code, body)
@@ -72,7 +77,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(untimed, max_examples=25)
 @given(steps=STEPS)
 def test_an_informer_arrives_at_the_truth_after_any_trouble(steps: list[tuple[object, ...]]) -> None:
     with structlog.testing.capture_logs():
