@@ -215,6 +215,66 @@ async def test_a_device_that_nobody_knows_is_unreachable(bench: Bench) -> None:
         await bench.server.stats(LAMP)
 
 
+async def test_a_package_that_is_refused_at_its_first_block_is_named_by_the_update_result(
+    bench: Bench, device: FakeDevice
+) -> None:
+    def put(message: Message, path: tuple[int, ...]) -> tuple[Code, tuple[()], bytes]:
+        device.software[path[1]].result = 54
+        return Code.BAD_REQUEST, (), b"not a package"
+
+    device._put = put  # type: ignore[method-assign]
+    error = await refused(bench)
+    assert error.reason is DeployReason.UNSUPPORTED_PLATFORM
+    assert device.software == {}
+
+
+async def test_a_refusal_without_update_result_is_named_by_its_code(bench: Bench, device: FakeDevice) -> None:
+    device._put = lambda message, path: (Code.REQUEST_ENTITY_TOO_LARGE, (), b"")  # type: ignore[method-assign]
+    assert (await refused(bench)).reason is DeployReason.OUT_OF_STORAGE
+    device._put = lambda message, path: (Code.FORBIDDEN, (), b"locked")  # type: ignore[method-assign]
+    error = await refused(bench)
+    assert (error.reason, "locked" in error.message) == (DeployReason.DEVICE_REFUSED, True)
+
+
+async def test_a_setup_that_fails_and_is_tried_again_by_the_device_has_failed(
+    bench: Bench, device: FakeDevice
+) -> None:
+    """The crash itself may go unseen: the device is starting again when it is asked."""
+    device.start = lambda header: ["starting"]
+    async with asyncio.TaskGroup() as group:
+        deploying = group.create_task(refused(bench))
+        await until(lambda: device.software and device.software[1000].phase == "starting")
+        await settle(1)
+        device.software[1000].restarts, device.software[1000].error = 1, "boom"
+        device.changed(1000)
+        await settle(1)
+        assert deploying.done()
+    assert (await deploying).reason is DeployReason.START_FAILED
+
+
+async def test_a_crashed_service_is_started_again_at_once(bench: Bench, device: FakeDevice) -> None:
+    await bench.server.deploy(LAMP, order())
+    device.software[1000].phase = "crashed"
+    device.changed(1000)
+    bench.radio.requests.clear()
+    assert (await bench.server.deploy(LAMP, order())).phase is ServicePhase.RUNNING
+    assert [request for request in bench.radio.requests if "POST" in request] == [
+        "POST /9/1000/11",
+        "POST /9/1000/10",
+    ]
+
+
+async def test_an_instance_that_vanishes_in_the_middle_is_no_hang(bench: Bench, device: FakeDevice) -> None:
+    device.start = lambda header: ["starting"]
+    async with asyncio.TaskGroup() as group:
+        deploying = group.create_task(refused(bench))
+        await until(lambda: device.software and device.software[1000].phase == "starting")
+        device.software.clear()
+        await settle(10)
+        assert deploying.done()
+    assert "dropped instance 1000" in (await deploying).message
+
+
 # What happens in the middle
 
 
@@ -400,6 +460,17 @@ async def test_a_restarted_gateway_adopts_what_runs_on_fitas_device(bench: Bench
     assert bench.radio.requests == ["GET /9"]
     second = await bench.server.deploy(LAMP, order("uid2/main", platform="zephyr/arm/v7"))
     assert second.instance != 1000
+
+
+async def test_what_fitas_device_does_not_delete_is_not_taken_for_the_service(
+    bench: Bench, embserve: FakeDevice
+) -> None:
+    embserve._delete = lambda message, path: (Code.METHOD_NOT_ALLOWED, (), b"")  # type: ignore[method-assign]
+    embserve.verdict = lambda header: 53
+    await refused(bench, platform="zephyr/arm/v7")
+    embserve.verdict = lambda header: 3
+    status = await bench.server.deploy(LAMP, order(platform="zephyr/arm/v7"))
+    assert (status.instance, status.phase) == (1001, ServicePhase.RUNNING)
 
 
 async def test_fitas_device_gets_the_new_one_beside_the_old(bench: Bench, embserve: FakeDevice) -> None:

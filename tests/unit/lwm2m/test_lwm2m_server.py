@@ -129,6 +129,19 @@ async def test_a_device_that_does_not_answer_is_read_as_soon_as_it_does(bench: B
     await until(lambda: bench.diary.joined)
 
 
+async def test_a_sign_of_life_ends_the_waiting_between_two_attempts(bench: Bench) -> None:
+    device = FakeDevice(bench.radio)
+    with structlog.testing.capture_logs() as logs:
+        await device.register(lifetime_s=600)
+        device.silent = True
+        await until(lambda: logs and logs[-1].get("again_in_s", 0) > 5)  # the next attempt is that far away
+    device.silent = False
+    await device.update()
+    started = asyncio.get_running_loop().time()
+    await until(lambda: bench.diary.joined)
+    assert asyncio.get_running_loop().time() - started < 1
+
+
 async def test_a_hundred_devices_join_at_once(bench: Bench) -> None:
     devices = [
         FakeDevice(bench.radio, endpoint=f"lamp{number}", peer=("10.0.2.1", 1000 + number))
@@ -350,9 +363,21 @@ async def test_an_output_that_goes_is_observed_no_longer(bench: Bench) -> None:
     del device.objects[3300]
     await device.update(links=True)
     await settle()
-    output(device, 0, 2.5, application="1001/other")
+    output(device, 0, 2.5)
     await settle()
     assert [entry.value for entry in bench.diary.outputs] == [1.5]
+    assert "/3300/0" not in {str(entry[0]) for entry in device.observations.values()}  # rejected
+
+
+async def test_an_output_of_no_service_is_told_to_nobody(bench: Bench) -> None:
+    device = FakeDevice(bench.radio)
+    output(device, 0, 1.5, application="1000/average")
+    with structlog.testing.capture_logs() as logs:
+        await bench.joined(device)
+        output(device, 0, 2.5, application="1000/average")
+        await settle()
+    assert bench.diary.outputs == []
+    assert not [entry for entry in logs if entry["log_level"] in ("error", "critical")]
 
 
 async def test_a_value_is_never_told_as_another_services(bench: Bench) -> None:
