@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from fita.base.clock import utc_now
 from fita.kube.client import KubernetesClient
@@ -21,9 +21,10 @@ from fita.kube.errors import KubeError
 from fita.kube.kubeconfig import load_kubeconfig
 from fita.kube.resource import CONFIG_MAPS
 from fita.localcluster import pki
+from fita.localcluster.apply import apply_manifests
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
-from fita.localcluster.errors import CertificateExpiredError, DataFolderInUseError, PortInUseError
+from fita.localcluster.errors import CertificateExpiredError, DataFolderInUseError, ManifestError, PortInUseError
 from fita.localcluster.folder import ClusterState, DataFolder, running_state, shut_down
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -187,12 +188,32 @@ async def test_expired_certificates_are_renewed(tmp_path: Path, control_plane: C
     long_ago = utc_now() - timedelta(days=pki.LEAF_DAYS + 10)
     authority = pki.ensure_pki(folder.pki, server_names=names, clock=lambda: long_ago)
     assert pki.expires_at((folder.pki / "apiserver.crt").read_bytes()) < utc_now()
-    async with LocalCluster(tmp_path, control_plane) as cluster:
-        config = json.loads(cluster.admin_kubeconfig.read_bytes())
-        assert len(config["users"]) == 1
+    async with LocalCluster(tmp_path, control_plane):
         async with client(tmp_path) as api, asyncio.timeout(DEADLINE_S):
             assert await api.version() == control_plane.version
     assert (folder.pki / "ca.crt").read_bytes() == authority.pem
+
+
+async def test_a_run_of_eleven_months_is_warned(tmp_path: Path, control_plane: ControlPlaneBinary) -> None:
+    passed = timedelta(0)
+    async with LocalCluster(tmp_path, control_plane, clock=lambda: utc_now() + passed) as cluster:
+        passed = timedelta(days=340)
+        with capture_logs() as lines:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await cluster.run()
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in warnings] == ["certificates expire soon"]
+
+
+async def test_refused_manifest_is_named(tmp_path: Path, control_plane: ControlPlaneBinary) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "role.yaml").write_text(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: Not_A_Name}\n"
+    )
+    async with LocalCluster(tmp_path / "data", control_plane) as cluster:
+        with pytest.raises(ManifestError, match='Namespace "Not_A_Name" is invalid'):
+            await apply_manifests(cluster, tmp_path / "deploy")
 
 
 async def test_expired_authority_is_named(tmp_path: Path, control_plane: ControlPlaneBinary) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -21,19 +22,29 @@ LOG_CHECK_S = 30.0
 log = structlog.get_logger(__name__)
 
 
+class StarterGoneError(FitaError):
+    """The process that asked for the start ended before it could be told: nobody knows that this one runs."""
+
+    def __init__(self) -> None:
+        super().__init__("the start was given up", hint="start it again")
+
+
 class _Reporter:
-    """Tells the starter how it went, once; later calls do nothing."""
+    """Tells the starter how it went, once; later calls do nothing. Raises `StarterGoneError`."""
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self._fd: int | None = fd
+
+    def begun(self) -> None:
         self._write(Report(pid=os.getpid()))
 
     def ready(self, state: GatewayState) -> None:
         self._finish(Report(pid=os.getpid(), gateway=state))
 
     def failed(self, error: FitaError) -> None:
-        self._finish(Report(pid=os.getpid(), error=error.message, hint=error.hint))
+        with suppress(StarterGoneError):
+            self._finish(Report(pid=os.getpid(), error=error.message, hint=error.hint))
 
     def _finish(self, report: Report) -> None:
         if self._fd is not None:
@@ -46,10 +57,11 @@ class _Reporter:
             try:
                 os.write(self._fd, msgspec.json.encode(report) + b"\n")
             except BrokenPipeError:
-                log.info("nobody waits for the start any more")
+                raise StarterGoneError from None
 
 
 async def _run(order: Order, reporter: _Reporter) -> None:
+    reporter.begun()
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep_log_short(order))
         await run_up(order.settings, api_port=order.api_port, on_ready=reporter.ready)

@@ -15,7 +15,8 @@ from fita.localcluster import binary as binary_module
 from fita.localcluster.binary import ControlPlaneBinary, kubernetes_version, remove_unused, source_hash
 from fita.localcluster.build import ensure_built
 from fita.localcluster.command import run_command
-from fita.localcluster.errors import BuildError
+from fita.localcluster.errors import BuildError, DiskFullError
+from fita.localcluster.go import Go
 from fita.localcluster.progress import BuildProgress, BuildStage
 
 GO_MOD = """module example.org/small
@@ -103,6 +104,19 @@ async def test_two_at_once_compile_once(sources: Path, tmp_path: Path) -> None:
 async def test_source_that_does_not_compile_is_named(sources: Path, tmp_path: Path) -> None:
     (sources / "main.go").write_text("package main\n\nfunc main() { nothing() }\n")
     with pytest.raises(BuildError, match=r"does not compile: .*main\.go:3:15: undefined: nothing"):
+        await ensure_built(sources=sources, cache=tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "cache" / "controlplane").iterdir()] == ["lock"]
+
+
+async def test_full_disk_is_named(sources: Path, tmp_path: Path, go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Go that compiles until there is no space: everything else it does is the real one's."""
+    full = tmp_path / "full" / "go"
+    full.parent.mkdir()
+    message = "compile: writing output: write $WORK/b001/_pkg_.a: no space left on device"
+    full.write_text(f'#!/bin/sh\n[ $1 != build ] || {{ echo "{message}" >&2; exit 1; }}\nexec {go.program} "$@"\n')
+    full.chmod(0o755)
+    monkeypatch.setenv("PATH", str(full.parent), prepend=":")
+    with pytest.raises(DiskFullError, match=f"no space is left on the disk that holds {tmp_path / 'cache'}"):
         await ensure_built(sources=sources, cache=tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache" / "controlplane").iterdir()] == ["lock"]
 
