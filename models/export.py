@@ -72,7 +72,7 @@ def _convert(model: Any, train: Images) -> bytes:
 def _quantize(interpreter: runtime.Interpreter, images: Images) -> npt.NDArray[np.int8]:
     quantization = interpreter.get_input_details(0)["quantization_parameters"]
     stored = np.round(images / quantization["scales"][0]) + quantization["zero_points"][0]
-    return np.clip(stored, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(stored, -128, 127), dtype=np.int8)
 
 
 def _run(interpreter: runtime.Interpreter, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

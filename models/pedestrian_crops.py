@@ -21,8 +21,9 @@ FRAME_STEP = 2
 HELD_OUT_FROM = 0.8
 GAP_FRAMES = 20
 PERSON_CONFIDENCE = 0.6
-"""A detection above this is a person; none of any confidence may touch a crop without one."""
-NEGATIVES_PER_FRAME = 8
+EMPTY_CONFIDENCE = -0.2
+"""A detection above the first is a person; a crop without one touches no detection above the second."""
+NEGATIVES_PER_FRAME = 16
 JITTERS_PER_PERSON = 3
 _BOX_MARGIN = 0.12
 """The detector's boxes are wider than the people in them."""
@@ -36,11 +37,13 @@ def data(video: Path, seed: int) -> tuple[tuple[Images, Labels], tuple[Images, L
     random = np.random.default_rng(seed)
     train: list[tuple[Frame, int]] = []
     test: list[tuple[Frame, int]] = []
+    train_places: list[Box] = []
+    test_places: list[Box] = []
     for position, total, frame in _frames(video):
         if position >= HELD_OUT_FROM * total:
-            test.extend(_crops(frame, random, jitters=1))
+            test.extend(_crops(frame, random, places=test_places, jitters=1))
         elif position < HELD_OUT_FROM * total - GAP_FRAMES:
-            train.extend(_crops(frame, random, jitters=JITTERS_PER_PERSON))
+            train.extend(_crops(frame, random, places=train_places, jitters=JITTERS_PER_PERSON))
     return _arrays(_balanced(train, random)), _arrays(_balanced(test, random))
 
 
@@ -66,17 +69,27 @@ def _detector() -> Any:
 DETECTOR = _detector()
 
 
-def _crops(frame: Frame, random: np.random.Generator, jitters: int) -> Iterator[tuple[Frame, int]]:
-    found, confidences = DETECTOR.detectMultiScale(frame, hitThreshold=0.0, winStride=(8, 8), scale=1.05)
+def _crops(
+    frame: Frame, random: np.random.Generator, *, places: list[Box], jitters: int
+) -> Iterator[tuple[Frame, int]]:
+    """The people of a frame, and as many empty places. `places` gathers where people were in other frames.
+
+    Half of the empty places are such, now left: the background alone must not tell the two kinds apart.
+    """
+    found, confidences = DETECTOR.detectMultiScale(
+        frame, hitThreshold=EMPTY_CONFIDENCE, winStride=(8, 8), scale=1.05
+    )
     boxes: list[Box] = [(int(x), int(y), int(w), int(h)) for x, y, w, h in found]
-    for box, confidence in zip(boxes, np.ravel(confidences), strict=True):
-        if confidence >= PERSON_CONFIDENCE:
-            for _ in range(jitters):
-                yield _cut(frame, _jittered(box, random)), 1
-    for _ in range(NEGATIVES_PER_FRAME):
-        box = _random_box(frame, random)
+    for number in range(NEGATIVES_PER_FRAME):
+        left = number % 2 == 0 and places
+        box = places[int(random.integers(len(places)))] if left else _random_box(frame, random)
         if not any(_touch(box, other) for other in boxes):
             yield _cut(frame, box), 0
+    for box, confidence in zip(boxes, np.ravel(confidences), strict=True):
+        if confidence >= PERSON_CONFIDENCE:
+            places.append(_jittered(box, random))
+            for _ in range(jitters):
+                yield _cut(frame, _jittered(box, random)), 1
 
 
 def _jittered(box: Box, random: np.random.Generator) -> Box:

@@ -1,7 +1,7 @@
 """Train `pedestrians`: is there a person in a 64x32 crop of a street camera?
 
-``python -m models.train_pedestrians vtest.avi`` writes it; some minutes on one core. With its weights beyond 600 kB no
-single device of 512 kB holds it, while its activations fit 128 kB: it is there to be split.
+``python -m models.train_pedestrians vtest.avi`` writes it in some minutes on one core. With weights beyond 600 kB
+no single device of 512 kB holds it, while its activations fit 128 kB: it is there to be split.
 """
 
 from __future__ import annotations
