@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
@@ -27,6 +28,14 @@ FRESH_PER_RETRY = 8
 """So many fresh keys may go before a failed one that is due: it is worked on even when fresh ones never end."""
 
 K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(slots=True)
+class _Failing:
+    """A key that failed the last time: when it comes back, and what has been logged about it."""
+
+    backoff: Backoff
+    logged: str = ""
 
 
 class _Timer(NamedTuple):
@@ -64,7 +73,7 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, _Timer] = {}
         self._running: dict[K, bool] = {}  # whether it is a retry
         self._again: set[K] = set()  # added while they were running
-        self._backoffs: dict[K, Backoff] = {}
+        self._failing: dict[K, _Failing] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def __len__(self) -> int:
@@ -166,7 +175,7 @@ class WorkQueue(Generic[K]):
         except Exception as error:
             self._failed(key, error)
         else:
-            self._backoffs.pop(key, None)
+            self._failing.pop(key, None)
         finally:
             del self._running[key]
             self._finished(key, again_after_s)
@@ -181,17 +190,15 @@ class WorkQueue(Generic[K]):
         self._dispatch()
 
     def _failed(self, key: K, error: Exception) -> None:
-        if (backoff := self._backoffs.get(key)) is None:
-            backoff = self._backoffs[key] = self._new_backoff()
-        delay_s = backoff.next_s()
-        if isinstance(error, FitaError):
-            self._log.warning(
-                "reconcile failed",
-                key=str(key),
-                error=str(error),
-                attempt=backoff.attempts,
-                retry_s=round(delay_s, 1),
-            )
-        else:
-            self._log.error("reconcile broke", key=str(key), retry_s=round(delay_s, 1), exc_info=error)
+        if (failing := self._failing.get(key)) is None:
+            failing = self._failing[key] = _Failing(self._new_backoff())
+        delay_s = failing.backoff.next_s()
         self._start_timer(key, delay_s, retry=True)
+        told = {"key": str(key), "attempt": failing.backoff.attempts, "retry_s": round(delay_s, 1)}
+        if not isinstance(error, FitaError):
+            self._log.error("reconcile broke", **told, exc_info=error)
+            return
+        # Once per reason: a thousand keys that wait for the same server are no news every minute.
+        log_it = self._log.debug if failing.logged == str(error) else self._log.warning
+        log_it("reconcile failed", **told, error=str(error))
+        failing.logged = str(error)

@@ -119,6 +119,28 @@ async def test_failures_back_off_and_success_forgets_them() -> None:
         assert recorder.calls[4:] == [(20, "a"), (21, "a")]
 
 
+async def test_a_failure_is_a_warning_once_per_reason() -> None:
+    reasons = iter(["no room", "no room", "no room", "no net", "no net"])
+
+    async def fail(key: str) -> float | None:
+        if (reason := next(reasons, None)) is not None:
+            raise FitaError(reason)
+        return None
+
+    queue = WorkQueue(fail, workers=1, name="test", backoff=steady)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(queue.run())
+        with structlog.testing.capture_logs() as logs:
+            queue.add("a")
+            await asyncio.sleep(100)
+        task.cancel()
+    assert [(entry["error"], entry["attempt"]) for entry in logs if entry["log_level"] == "warning"] == [
+        ("no room", 1),
+        ("no net", 4),
+    ]
+    assert len(logs) == 5
+
+
 async def test_a_fresh_reason_does_not_wait_for_the_backoff() -> None:
     async def fail(key: str) -> float | None:
         raise FitaError("not now")
