@@ -24,13 +24,19 @@ def run_split(split: SplitModel, inputs: Sequence[Array]) -> tuple[Array, ...]:
     `InputError` when an array does not fit its tensor.
     """
     graph = split.graph
+    outputs = _delivered(split, OUTSIDE, graph.outputs, run_segments(split, inputs))
+    return tuple(outputs[tensor] for tensor in graph.outputs)
+
+
+def run_segments(split: SplitModel, inputs: Sequence[Array]) -> dict[int, dict[Tensor, Array]]:
+    """For every segment, by its number, all its tensors' arrays; under `OUTSIDE` the graph's inputs."""
+    graph = split.graph
     for tensor, array in zip(graph.inputs, inputs, strict=True):
         check_input(tensor, array)
-    held: dict[int, Mapping[Tensor, Array]] = {OUTSIDE: dict(zip(graph.inputs, inputs, strict=True))}
+    held = {OUTSIDE: dict(zip(graph.inputs, inputs, strict=True))}
     for segment in split.segments:
         held[segment.index] = run_segment(segment, _delivered(split, segment.index, segment.inputs, held))
-    outputs = _delivered(split, OUTSIDE, graph.outputs, held)
-    return tuple(outputs[tensor] for tensor in graph.outputs)
+    return held
 
 
 def run_segment(segment: Segment, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:

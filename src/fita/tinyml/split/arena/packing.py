@@ -32,14 +32,13 @@ def least_bytes(storages: Sequence[Storage]) -> int:
 def _least_at(storages: Sequence[Storage], moment: int) -> int:
     alive = [storage for storage in storages if storage.born <= moment <= storage.dies]
     total = sum(storage.size_bytes for storage in alive)
-    least = total
-    for storage in alive:
-        if storage.born == moment and storage.clearances:
-            saved = sum(
-                min(storage.size_bytes - gap, other.size_bytes) for other, gap in storage.clearances.items()
-            )
-            least = max(total - saved, total - storage.size_bytes)
-    return least
+    born = [storage for storage in alive if storage.born == moment and storage.clearances]
+    saved = sum(
+        min(storage.size_bytes - gap, other.size_bytes)
+        for storage in born
+        for other, gap in storage.clearances.items()
+    )
+    return total - min(saved, sum(storage.size_bytes for storage in born))
 
 
 def pack(storages: Sequence[Storage]) -> Packing:
