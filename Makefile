@@ -72,6 +72,7 @@ models: .venv-models/.created $(VIDEO)
 fuzz: .venv/.dev
 	$(BIN)/python -m tools.fuzz_models --inputs 1000000
 	FITA_EXACT_MODELS=5000 $(BIN)/pytest tests/unit/tinyml/test_tinyml_execute.py
+	$(BIN)/python -m tools.fuzz_split --count 5000
 
 lock: .venv/.dev
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra device pyproject.toml -o requirements/run.lock
