@@ -1,7 +1,7 @@
 """Split random models in random ways and report every split that is not exact.
 
-``python -m tools.fuzz_split --count 5000`` splits so many models, each in three ways, and takes about six minutes on
-two free cores. A split must keep its contract, give the bytes of TFLite Micro, and give them again inside its
+``python -m tools.fuzz_split --count 5000`` splits so many models, each in three ways, and takes about six minutes
+on two free cores. A split must keep its contract, give the bytes of TFLite Micro, and give them again inside its
 planned arenas. Models and stages follow from the seed alone. A model whose split fails is written to build/fuzz/
 and ends the run with exit status 1.
 """
