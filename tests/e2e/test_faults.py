@@ -1,4 +1,4 @@
-"""What goes wrong: each fault has a name that a user can act on, disturbs nobody else, and heals when its cause is gone."""
+"""What goes wrong: each fault has a name to act on, disturbs nobody else, and heals when its cause is gone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 OUTAGE_S = 60.0
 """How long the API server is away in its test: longer than any lease or request deadline."""
+LARGE_MANIFEST = 'memory = "128Ki"\n'
+LARGE_HEAP_BYTES = 512 * 1024
 LARGE = "TABLE = (\n" + ",\n".join(f'    "row {n} of a table that only takes flash"' for n in range(600)) + "\n)\n"
 """Some 30 kB of code: its upload takes long enough to be interrupted."""
 
@@ -136,9 +138,9 @@ async def test_a_link_that_loses_a_fifth_of_all_datagrams_is_only_slow(field: Fi
 
 
 async def test_half_an_upload_is_finished_when_the_link_is_back(field: Field) -> None:
-    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n")
+    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n", toml=LARGE_MANIFEST)
     async with Link(("127.0.0.1", field.gateway.coap_port)) as link:
-        await field.boot("b1_node1", gateway=link.address, lifetime_s=120)
+        await field.boot("b1_node1", gateway=link.address, lifetime_s=120, heap_bytes=LARGE_HEAP_BYTES)
         link.cut_after(10_000)
         await field.run_pod("half", image)
         await asyncio.wait_for(link.is_cut.wait(), 60)
@@ -148,10 +150,10 @@ async def test_half_an_upload_is_finished_when_the_link_is_back(field: Field) ->
 
 
 async def test_a_device_killed_in_the_middle_of_an_install_takes_it_up_again(field: Field) -> None:
-    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n")
+    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n", toml=LARGE_MANIFEST)
     other = await field.build(demo_service("average"))
     async with Link(("127.0.0.1", field.gateway.coap_port)) as link:
-        await field.boot("b1_node1", gateway=link.address)
+        await field.boot("b1_node1", gateway=link.address, heap_bytes=LARGE_HEAP_BYTES)
         await field.boot("b1_node2")
         link.cut_after(10_000)
         await field.run_pod("install", image, node="b1_node1")
@@ -166,10 +168,10 @@ async def test_a_device_killed_in_the_middle_of_an_install_takes_it_up_again(fie
 
 
 async def test_a_gateway_killed_in_the_middle_of_a_deployment_finishes_it_after_its_restart(field: Field) -> None:
-    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n")
+    image = await field.write_service("large", LARGE + "def setup(service):\n    pass\n", toml=LARGE_MANIFEST)
     steady = await field.build(demo_service("average"))
     async with Link(("127.0.0.1", field.gateway.coap_port)) as link:
-        await field.boot("b1_node1", gateway=link.address)
+        await field.boot("b1_node1", gateway=link.address, heap_bytes=LARGE_HEAP_BYTES)
         await field.run_pod("steady", steady)
         await field.until_pod("steady", "Running")
         link.cut_after(10_000)
