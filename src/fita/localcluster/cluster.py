@@ -91,6 +91,7 @@ class LocalCluster:
             self.folder.create()
             await stack.enter_async_context(self._lock)
             stack.enter_context(self._binary.in_use())
+            self._claim()
             await self._start()
             self._resources = stack.pop_all()
         return self
@@ -111,6 +112,18 @@ class LocalCluster:
             group.create_task(self._keep_log_short())
             group.create_task(self._warn_of_expiry())
 
+    def _claim(self) -> None:
+        """Write down whose folder it is, before anything takes time: a second start and `fita down` read it."""
+        version = self.kubernetes_version
+        self.folder.write_state(
+            ClusterState(pid=os.getpid(), port=self._last_port(), url="", kubernetes_version=version)
+        )
+
+    def _last_port(self) -> int:
+        """The port of the last run, 0 when there was none."""
+        last = self.folder.read_state()
+        return last.port if last is not None else 0
+
     async def _start(self) -> None:
         """Start the control plane and return when it is ready; on failure nothing runs."""
         for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -122,10 +135,10 @@ class LocalCluster:
         raise AssertionError("unreachable")
 
     async def _start_once(self) -> None:
-        last = self.folder.read_state()
-        port = choose_port(BIND_ADDRESS, wanted=self._wanted_port, last=last.port if last else None)
-        if last is not None and last.port != port:
-            log.warning("port of the API server changed", last=last.port, port=port)
+        last = self._last_port()
+        port = choose_port(BIND_ADDRESS, wanted=self._wanted_port, last=last)
+        if last and last != port:
+            log.warning("port of the API server changed", last=last, port=port)
         process = ControlPlaneProcess(self._binary, self.folder, port=port, lock_fd=self._lock.fileno)
         authority = self._ensure_identities(process.url)
         self._process = process

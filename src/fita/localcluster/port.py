@@ -11,7 +11,7 @@ PREFERRED = range(6443, 6463)
 """Kubernetes' own port and the next ones: below the range that the system takes for outgoing connections."""
 
 
-def choose_port(address: str, *, wanted: int, last: int | None) -> int:
+def choose_port(address: str, *, wanted: int, last: int) -> int:
     """The port `wanted`; if that is 0, the `last` one, else a preferred one, else any, whichever is free first.
 
     Raises `PortInUseError` when `wanted` is taken.

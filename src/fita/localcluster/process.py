@@ -18,7 +18,6 @@ from fita.localcluster.errors import (
     DiskFullError,
     LocalClusterError,
     PortInUseError,
-    disk_errors,
 )
 from fita.localcluster.folder import DataFolder
 from fita.localcluster.log import LogFile
@@ -59,20 +58,22 @@ class ControlPlaneProcess:
         """Start the program; it is not ready yet. Raises `ControlPlaneError` when it cannot be run at all."""
         self._log.shorten()
         log_fd = self._log.open()
-        with disk_errors(self._folder.path):
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._arguments(),
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=log_fd,
-                    stderr=log_fd,
-                    pass_fds=(self._lock_fd,),
-                    cwd=self._folder.path,
-                    umask=0o077,
-                    start_new_session=True,  # an interrupt from the keyboard is for us: we stop it last
-                )
-            finally:
-                os.close(log_fd)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._arguments(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log_fd,
+                stderr=log_fd,
+                pass_fds=(self._lock_fd,),
+                cwd=self._folder.path,
+                umask=0o077,
+                start_new_session=True,  # an interrupt from the keyboard is for us: we stop it last
+            )
+        except OSError as error:
+            reason = f"{self._binary.program} cannot be run: {error.strerror}"
+            raise ControlPlaneError(reason, log=self._log.path) from error
+        finally:
+            os.close(log_fd)
 
     async def wait_ready(self, authority: bytes) -> None:
         """Return when it takes requests; `authority` is the PEM of who signed its certificate.

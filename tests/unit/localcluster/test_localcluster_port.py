@@ -32,7 +32,7 @@ def free_port() -> int:
 def test_wanted_port_in_use_is_named(taken: socket.socket) -> None:
     port = port_of(taken)
     with pytest.raises(PortInUseError, match=f"port {port} on {HOST} is in use by another program"):
-        choose_port(HOST, wanted=port, last=None)
+        choose_port(HOST, wanted=port, last=0)
 
 
 def test_wanted_port_wins_over_the_last() -> None:

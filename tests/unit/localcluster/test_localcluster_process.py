@@ -11,7 +11,7 @@ import pytest
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
 from fita.localcluster.errors import ControlPlaneError, DiskFullError, LocalClusterError, PortInUseError
-from fita.localcluster.folder import DataFolder, FolderLock, running_state
+from fita.localcluster.folder import ClusterState, DataFolder, FolderLock, running_state
 from fita.localcluster.process import ControlPlaneProcess
 
 IN_USE = "failed to create listener: failed to listen on 127.0.0.1:7443: listen tcp: bind: address already in use"
@@ -134,3 +134,16 @@ async def test_a_port_taken_at_the_last_moment_is_tried_again(tmp_path: Path, wa
         async with LocalCluster(tmp_path / "data", unlucky, port=wanted):
             pass
     assert (tmp_path / "data" / "starts").read_text() == "start\n" * starts
+
+
+async def test_a_folder_is_claimed_before_the_program_runs(tmp_path: Path) -> None:
+    """A second start in the first moments is refused, `fita down` knows whom to end, the port is not forgotten."""
+    folder = DataFolder.at(tmp_path / "data")
+    folder.create()
+    old = ClusterState(pid=os.getpid() + 1_000_000, port=7443, url="", kubernetes_version="v1.36.3", ready=True)
+    folder.write_state(old)
+    missing = ControlPlaneBinary(tmp_path, "v1.36.3")
+    with pytest.raises(ControlPlaneError, match="fita-controlplane cannot be run: No such file or directory"):
+        async with LocalCluster(tmp_path / "data", missing):
+            pass
+    assert folder.read_state() == ClusterState(pid=os.getpid(), port=7443, url="", kubernetes_version="v1.36.3")
