@@ -152,7 +152,7 @@ def decode(data):
         if first == _PAYLOAD_MARKER:
             if at == size:
                 raise ValueError("no payload")
-            message.payload = bytes(data[at:])
+            message.payload = memoryview(data)[at:]  # not copied: it may be most of the free memory
             break
         delta, at = _extended(data, first >> 4, at)
         length, at = _extended(data, first & 15, at)

@@ -57,10 +57,6 @@ class Exchange:
         """Send a confirmable notification, whose token is the observation's."""
         self._start(message, address, now, None, done, context)
 
-    def forget(self, context):
-        """End what is outstanding with this `context` without reporting it."""
-        self._outstanding = [entry for entry in self._outstanding if entry[_CONTEXT] is not context]
-
     def _start(self, message, address, now, token, done, context):
         message.kind = coap.CON
         message.mid = self._mid = (self._mid + 1) & 0xFFFF

@@ -3,8 +3,6 @@
 Cooperative: a service runs until its function returns. Contains the faults of services, not their malice.
 """
 
-import gc
-
 from micropython import const
 from runner import CRASHED, RUNNING, STARTING, Runner
 
@@ -64,14 +62,14 @@ class Host:
         return first
 
     def relieve(self):
-        """Crash the service with the most memory, because the device itself has none left."""
+        """Crash the service with the most memory, because the device itself has none left; whether there was one."""
         largest = None
         for runner in self.runners.values():
             if runner.memory and (largest is None or runner.memory > largest.memory):
                 largest = runner
         if largest is not None:
             self._crash(largest, "stopped with %d bytes: the device is out of memory" % largest.memory)
-        gc.collect()
+        return largest is not None
 
     def _advance(self, runner, now):
         if runner.phase != RUNNING:

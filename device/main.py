@@ -1,6 +1,10 @@
 """Starts the device whose `device.json` is in the folder given as the only argument, or in the current one."""
 
+import gc
 import sys
+
+# Collecting often while code is loaded packs it closely; otherwise little pieces of it lie all over the heap.
+gc.threshold(1024)
 
 
 def start(folder):

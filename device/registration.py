@@ -91,8 +91,8 @@ class Registration:
             self._retry(now, "cannot resolve the server: " + repr(error))
             return
         self._state = _REGISTERING
-        queries = ("ep=" + self._endpoint, "lt=%d" % self.lifetime_s, "lwm2m=1.1", "b=U")
-        self._send(coap.POST, ("rd",), now, queries, True)
+        query = "ep=%s&lt=%d&lwm2m=1.1&b=U" % (self._endpoint, self.lifetime_s)
+        self._send(coap.POST, ("rd",), now, query.split("&"), True)
 
     def _update(self, now):
         self._state = _UPDATING

@@ -35,6 +35,7 @@ class Device:
         self._slept_ms = 0
         self._measured = 0
         self._rebooting = False
+        self._spare = bytearray(_DATAGRAM)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._poller = select.poll()
@@ -94,7 +95,9 @@ class Device:
                 try:
                     self._turn()
                 except MemoryError:
-                    self.host.relieve()
+                    if not self.host.relieve():
+                        print("out of memory: starting anew")
+                        break
         finally:
             self._farewell()
 
@@ -127,8 +130,16 @@ class Device:
                 data, address = self._socket.recvfrom(_DATAGRAM)
             except OSError:
                 return
+            except MemoryError:  # free memory is in pieces: give way, so that one of them is large enough
+                self._spare = None
+                gc.collect()
+                data, address = self._socket.recvfrom(_DATAGRAM)
             if address == self.registration.address:
                 self.exchange.receive(data, address, self.clock())
+            if self._spare is None:
+                data = None
+                gc.collect()
+                self._spare = bytearray(_DATAGRAM)
 
     def _send(self, datagram, address):
         try:

@@ -81,6 +81,7 @@ class Monitoring:
         cpu_percent = memory = uptime_ms = 0
         if not instance:
             link = Link(3, 0)
+            gc.collect()
             cpu_percent, memory, uptime_ms, error = self._busy_percent(), gc.mem_alloc(), now, ""
         elif instance in self._host.runners:
             runner = self._host.runners[instance]

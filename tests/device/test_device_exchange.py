@@ -133,9 +133,3 @@ class TestRequesting(ExchangeTest):
 
     def test_tokens_are_random(self):
         self.assertNotEqual(self.request().token, self.request().token)
-
-    def test_what_is_forgotten_does_not_end(self):
-        self.request()
-        self.exchange.forget("context")
-        self.assertIsNone(self.exchange.poll(100000))
-        self.assertEqual(self.ended, [])

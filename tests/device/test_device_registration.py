@@ -80,7 +80,7 @@ class TestRegistration(RegistrationTest):
         self.tree.objects[9] = Fixed(lambda instance: [])
         self.tree.version += 1
         self.registration.poll(100)
-        self.assertIn(b"</9/0>", self.sent[-1].payload)
+        self.assertIn(b"</9/0>", bytes(self.sent[-1].payload))
         self.tree.version += 1  # while the update is under way
         self.answer(coap.CHANGED, 100)
         self.registration.poll(101)

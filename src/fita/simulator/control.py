@@ -76,7 +76,7 @@ class Control:
                 str(interpreter),
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                cwd=firmware,  # a device imports from it: short paths, which it keeps in memory, and no other files
+                cwd=firmware,  # a device imports from it by short paths, which it keeps in memory for ever
                 env={"MICROPYPATH": ""},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # an interrupt from the keyboard is for us: we stop the devices in order

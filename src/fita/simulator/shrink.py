@@ -2,8 +2,9 @@
 
 MicroPython keeps every identifier that it has seen. Three changes that alter no behaviour and no line number:
 
-- integer constants (``NAME = const(1)``) are written where they are used, in other files too, so that their names
-  vanish; mpy-cross does that by itself within one file, for names that begin with an underscore
+- constants (``NAME = const(1)``, ``NAME = "text"``) are written where they are used, in other files too, so that
+  their names vanish; mpy-cross does that by itself with integers within one file, and knows `const` without its
+  import
 - private names become ``_a``, ``_b``, ... afresh in each file, so that all files share a few
 - parameters become ``a``, ``b``, ... afresh in each function, but for those that are passed by name and those of
   the files that services call
@@ -19,15 +20,16 @@ import itertools
 import re
 import string
 import tokenize
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from tokenize import TokenInfo
 
 _CALLED_BY_SERVICES = ("service", "board", "log")
+_IMPORT_OF_CONST = "from micropython import const\n"
 _PRIVATE = re.compile(r"_[A-Za-z]\w*")
 
-Constants = dict[str, dict[str, int]]
-"""Integer constants by file and name."""
+Constants = dict[str, dict[str, str]]
+"""What stands for a constant, by file and name."""
 
 
 @dataclass(slots=True)
@@ -69,24 +71,31 @@ def shrink(sources: Mapping[str, str]) -> dict[str, str]:
     return {name: _shrink_file(name, source, constants) for name, source in sources.items()}
 
 
-def _constants(source: str) -> dict[str, int]:
-    """The integers that are defined by ``NAME = const(...)`` at the top level."""
-    found = {}
+def _constants(source: str) -> dict[str, str]:
+    """The integers and texts that are defined at the top level, by upper-case names."""
+    return {name: repr(value) for name, value, _ in _definitions(source)}
+
+
+def _definitions(source: str) -> Iterator[tuple[str, int | str, int]]:
+    """Name, value and line of each constant."""
     for node in ast.parse(source).body:
         match node:
             case ast.Assign(
                 targets=[ast.Name(id=name)],
                 value=ast.Call(func=ast.Name(id="const"), args=[ast.Constant(value=int() as value)]),
-            ) if not isinstance(value, bool):
-                found[name] = value
+            ) if name.isupper():
+                yield name, value, node.lineno
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str() as value)) if (
+                name.isupper()
+            ):
+                yield name, value, node.lineno
             case _:
                 pass
-    return found
 
 
 def _shrink_file(name: str, source: str, constants: Constants) -> str:
-    own = constants[name]
     modules, imported = _imports(source, constants)
+    known = imported | constants[name]
     edits = _Edits()
     short: dict[str, str] = {}
     names = _short_names()
@@ -99,16 +108,19 @@ def _shrink_file(name: str, source: str, constants: Constants) -> str:
         if text in modules and not attribute and tokens[index + 1].string == ".":
             member = tokens[index + 2]
             if member.string in constants[text]:
-                edits.replace(token, member, str(constants[text][member.string]))
-        elif text in imported and not attribute and not _in_import(token):
-            edits.replace(token, token, str(imported[text]))
-        elif text in own and not attribute and not text.startswith("_"):
-            edits.replace(token, token, "_" + text)  # mpy-cross drops such a name
-        elif _PRIVATE.fullmatch(text) and text not in own:
+                edits.replace(token, member, constants[text][member.string])
+        elif text in known and not attribute:
+            if not _defines(token) and not _imports_names(token):
+                edits.replace(token, token, known[text])
+        elif _PRIVATE.fullmatch(text):
             if text not in short:
                 short[text] = next(names)
             edits.replace(token, token, short[text])
-    return _drop_imported(edits.apply(source), imported)
+    return _drop(edits.apply(source), known, [line for _, _, line in _definitions(source)])
+
+
+def _defines(token: TokenInfo) -> bool:
+    return token.start[1] == 0
 
 
 def _shorten_parameters(source: str, kept: Set[str]) -> str:
@@ -135,10 +147,10 @@ def _outermost_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
                 yield inner
 
 
-def _imports(source: str, constants: Constants) -> tuple[set[str], dict[str, int]]:
+def _imports(source: str, constants: Constants) -> tuple[set[str], dict[str, str]]:
     """The files that `source` imports whole, and the constants that it imports by name."""
     modules: set[str] = set()
-    imported: dict[str, int] = {}
+    imported: dict[str, str] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names if alias.name in constants)
@@ -148,18 +160,24 @@ def _imports(source: str, constants: Constants) -> tuple[set[str], dict[str, int
     return modules, imported
 
 
-def _in_import(token: TokenInfo) -> bool:
+def _imports_names(token: TokenInfo) -> bool:
     return token.line.startswith("from ")
 
 
-def _drop_imported(source: str, imported: Mapping[str, int]) -> str:
-    """`source` without the names of `imported` in its ``from`` lines. The line itself stays, perhaps empty."""
+def _drop(source: str, names: Mapping[str, str], definitions: Iterable[int]) -> str:
+    """`source` without the lines `definitions`, and without `names` and `const` in ``from`` lines.
+
+    All lines stay, perhaps empty.
+    """
 
     def keep(match: re.Match[str]) -> str:
-        names = [name.strip() for name in match[2].split(",") if name.strip() not in imported]
-        return f"from {match[1]} import {', '.join(names)}" if names else ""
+        kept = [name.strip() for name in match[2].split(",") if name.strip() not in names]
+        return f"from {match[1]} import {', '.join(kept)}" if kept else ""
 
-    return re.sub(r"^from (\w+) import ([\w, ]+)$", keep, source, flags=re.MULTILINE)
+    lines = source.replace(_IMPORT_OF_CONST, "\n").split("\n")
+    for number in definitions:
+        lines[number - 1] = ""
+    return re.sub(r"^from (\w+) import ([\w, ]+)$", keep, "\n".join(lines), flags=re.MULTILINE)
 
 
 def _short_names() -> Iterator[str]:
