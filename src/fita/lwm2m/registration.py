@@ -26,6 +26,7 @@ MAX_LIFETIME_S = 2**31 - 1
 SUPPORTED_VERSIONS = frozenset({"1.0", "1.1", "1.2"})
 MAX_OBJECT_LIST_BYTES = 32768
 
+_SPARE_ENTRIES = 64
 _ENDPOINT = re.compile(r"[!-~]{1,128}")  # goes into names, logs and labels: no blanks, nothing invisible
 _BINDING = re.compile(r"[UMHTSNQ]{1,8}")
 
@@ -100,6 +101,7 @@ class Registration:
     objects: ObjectList
     registered_at: datetime
     expires_at_s: float
+    queued_for_s: float  # the time of its one valid entry in the store's queue; never after `expires_at_s`
 
 
 class RegistrationStore:
@@ -152,10 +154,11 @@ class RegistrationStore:
             objects=objects,
             registered_at=at,
             expires_at_s=now + lifetime_s,
+            queued_for_s=now + lifetime_s,
         )
         self._by_location[registration.location] = registration
         self._by_endpoint[endpoint] = registration
-        heapq.heappush(self._queue, (registration.expires_at_s, registration.location))
+        self._enqueue(registration)
         return registration, replaced
 
     def update(
@@ -175,10 +178,9 @@ class RegistrationStore:
         registration.binding, registration.queue_mode = binding, queue_mode
         registration.objects = objects
         registration.peer = peer
-        expires_at_s = now + lifetime_s
-        if expires_at_s < registration.expires_at_s:
-            heapq.heappush(self._queue, (expires_at_s, location))
-        registration.expires_at_s = expires_at_s
+        registration.expires_at_s = now + lifetime_s
+        if registration.expires_at_s < registration.queued_for_s:
+            self._enqueue(registration)
         return registration
 
     def deregister(self, location: str) -> Registration:
@@ -204,13 +206,13 @@ class RegistrationStore:
         while self._queue and self._queue[0][0] <= now:
             due_s, location = heapq.heappop(self._queue)
             registration = self._by_location.get(location)
-            if registration is None or due_s > registration.expires_at_s:
-                continue  # replaced, gone, or one of two entries after the lifetime was shortened
+            if registration is None or due_s != registration.queued_for_s:
+                continue  # ended, or the lifetime was shortened and has another entry
             if registration.expires_at_s <= now:
                 self._remove(registration)
                 expired.append(registration)
             else:
-                heapq.heappush(self._queue, (registration.expires_at_s, location))
+                self._enqueue(registration)
         return expired
 
     def find(self, location: str) -> Registration:
@@ -219,6 +221,13 @@ class RegistrationStore:
         if registration is None:
             raise RegistrationError(Code.NOT_FOUND, "no such registration", hint="register anew")
         return registration
+
+    def _enqueue(self, registration: Registration) -> None:
+        registration.queued_for_s = registration.expires_at_s
+        heapq.heappush(self._queue, (registration.expires_at_s, registration.location))
+        if len(self._queue) > 2 * len(self) + _SPARE_ENTRIES:  # of registrations that ended before their time
+            self._queue = [(known.queued_for_s, known.location) for known in self]
+            heapq.heapify(self._queue)
 
     def _remove(self, registration: Registration) -> None:
         del self._by_location[registration.location]

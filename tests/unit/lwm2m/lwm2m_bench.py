@@ -77,9 +77,11 @@ class Bench:
 
 async def until(reached: Callable[[], object]) -> None:
     """Let the loop run until something is so; with virtual time this takes none."""
-    async with asyncio.timeout(300):
+    step_s = 0.001
+    async with asyncio.timeout(600):
         while not reached():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(step_s)
+            step_s = min(step_s * 1.1, 0.5)
 
 
 async def settle(seconds: float = 1.0) -> None:

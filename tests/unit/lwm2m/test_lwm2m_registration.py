@@ -201,6 +201,25 @@ def test_a_shortened_lifetime_ends_earlier() -> None:
     assert store.expire(2000.0) == []
 
 
+def test_a_lifetime_that_goes_up_and_down_costs_no_memory_for_ever() -> None:
+    store = everybody()
+    registration, _ = register(store)
+    for number in range(1000):
+        store.update(registration.location, (f"lt={100 if number % 2 else 2}",), b"", PEER, now=float(number))
+        assert store.expire(float(number)) == []
+    assert len(store._queue) < 100
+
+
+def test_registering_again_and_again_costs_no_memory_for_ever() -> None:
+    store = everybody()
+    other, _ = register(store, "ep=other", "lwm2m=1.1", "lt=50")
+    for number in range(1000):
+        latest, _ = register(store, "ep=a", "lwm2m=1.1", "lt=2147483647", now=float(number) / 100)
+    assert len(store._queue) < 100
+    assert store.expire(50.0) == [other]
+    assert store.get(latest.endpoint) is latest
+
+
 class Store(RuleBasedStateMachine):
     """The store against a dictionary: endpoints, peers and lifetimes in any order, time only forwards."""
 
