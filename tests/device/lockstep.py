@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,7 @@ MICROPYTHON = Path(sys.executable).parent / "micropython"
 AVERAGE = Path(__file__).resolve().parents[2] / "demos" / "temperature"
 
 
+@cache
 def compiled(code: str) -> bytes:
     return compile_code(Path("main.py"), code, Platform("micropython", "any", "v6"))
 
