@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from fita.tinyml.split.arena.storage import Storage, aligned
 
-_BRANCHES = 300
-"""Enough for nearly every segment; what it cuts off is a proof, seldom a byte."""
+_WORK = 50_000
+"""Pairs looked at, about a tenth of a second. Enough for a proof but for dozens of tensors with many skips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,20 @@ class _Search:
 
     storages: Sequence[Storage]
     limit: int
-    branches: int = 0
+    work: int = 0
 
     @property
     def exhausted(self) -> bool:
-        return self.branches >= _BRANCHES
+        return self.work >= _WORK
 
     def solve(self, state: _State) -> _State | None:
-        """The state in which every pair is decided; None when there is none, or the branches are used up."""
-        if not self._propagate(state):
+        """The state in which every pair is decided; None when there is none, or the work is used up."""
+        if self.exhausted or not self._propagate(state):
             return None
         if not state.pairs:
             return state
         pair = max(state.pairs, key=lambda pair: (state.length(pair[0]) + state.length(pair[1]), pair[0].below))
         for edge in sorted(pair, key=state.length):
-            self.branches += 1
-            if self.exhausted:
-                return None
             branch = state.copy()
             branch.pairs.remove(pair)
             branch.edges.append(edge)
@@ -77,6 +74,7 @@ class _Search:
         changed = True
         while changed:
             changed = False
+            self.work += len(state.edges) + len(state.pairs)
             for edge in state.edges:
                 changed |= self._apply(state, edge)
             if any(head + tail > self.limit for head, tail in zip(state.heads, state.tails, strict=True)):
