@@ -234,3 +234,12 @@ def test_packings_are_the_smallest(storages: list[Storage]) -> None:
             if first is not second and first.meets(second) and at <= place:
                 below = at + first.gap_bytes(second) <= place
                 assert below or place + second.gap_bytes(first) <= at
+
+
+def test_a_model_of_a_hundred_operators_runs_in_its_arena() -> None:
+    """Too many skips for a proof; the arena is small all the same."""
+    graph = read_model(random_model(6, ModelSize(operators=100, side=14)))
+    segment = whole(graph)
+    values = run_segment(segment, dict(zip(segment.inputs, random_inputs(graph, 6), strict=True)))
+    plan = assert_arena_is_exact(segment, values)
+    assert plan.arena_bytes < 0.6 * peak_activation_bytes(graph)
