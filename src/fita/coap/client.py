@@ -42,10 +42,9 @@ class Receiver(Protocol):
 class Waiter:
     """One request that waits for its response. `exchange` is set as soon as it was sent."""
 
-    __slots__ = ("client", "exchange", "future")
+    __slots__ = ("exchange", "future")
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self) -> None:
         self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.exchange: Exchange
 
@@ -62,9 +61,8 @@ class Waiter:
             self.future.set_exception(error)
 
     def receive(self, message: Message, now: float) -> Verdict:
-        understood = self._read(message)
-        self.client.end(self.exchange, now)
-        return Verdict.TAKEN if understood else Verdict.UNKNOWN
+        del now
+        return Verdict.TAKEN if self._read(message) else Verdict.UNKNOWN
 
     def _read(self, message: Message) -> bool:
         try:
@@ -128,7 +126,7 @@ class Client:
 
     async def exchange(self, peer: Peer, request: Request) -> tuple[Response, Peer]:
         """One request and its response in one message each, and where the peer is now (it may have moved)."""
-        waiter = Waiter(self)
+        waiter = Waiter()
         await self.wait(waiter, peer, request, self.new_token())
         return waiter.future.result(), waiter.peer
 
@@ -141,7 +139,8 @@ class Client:
         try:
             await waiter.future
         finally:
-            self.end(exchange, loop.time())
+            del self.receivers[token]
+            self.layer.end(exchange, loop.time())
 
     def send(self, owner: ExchangeOwner, peer: Peer, request: Request, token: bytes, now: float) -> Exchange:
         return self.layer.start(
@@ -153,8 +152,3 @@ class Client:
             owner=owner,
             now=now,
         )
-
-    def end(self, exchange: Exchange, now: float) -> None:
-        """Neither send the request any more nor wait for its response."""
-        self.receivers.pop(exchange.token, None)
-        self.layer.end(exchange, now)

@@ -150,7 +150,7 @@ class Observation:
             return
         self.forget()
         request = msgspec.structs.replace(self.request, observe=_DEREGISTER)
-        await self._client.wait(_Deregistration(self._client), self.peer, request, self._token)
+        await self._client.wait(_Deregistration(), self.peer, request, self._token)
 
     def forget(self) -> None:
         """End it here only: the peer's next notification is answered with RST, which ends it there."""
@@ -206,7 +206,6 @@ class Observation:
         """Part of `Receiver`: a notification, or the separate response to a registration."""
         registration = self._registration
         if registration is not None and registration.takes_separate_response:
-            self._client.layer.end(registration.exchange, now)
             return self.settle(registration, message, now)
         try:
             response = read_response(message)

@@ -138,6 +138,7 @@ def test_simple_blockwise_get() -> None:
     assert whole.payload == body_of(300)
     assert whole.options == ()
     assert len(service.bodies) == 1, "all blocks are of one answer of the handler"
+    assert len(service._blockwise._downloads) == 0, "what was fetched is not kept"
 
 
 def test_get_with_late_negotiation() -> None:

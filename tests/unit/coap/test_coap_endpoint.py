@@ -267,6 +267,19 @@ async def test_handlers_at_work_are_bounded_and_cancelled_at_the_end() -> None:
         assert (await peer.receive()).code == Code.SERVICE_UNAVAILABLE, "those cancelled by the end are told so"
 
 
+async def test_handlers_that_are_done_make_room_for_others() -> None:
+    async def answer() -> Response:
+        await asyncio.sleep(0.1)
+        return CONTENT
+
+    network = Network()
+    server = await opened(network, SERVER, Handler(lambda request: answer()), Limits(handlers=1))
+    client = await opened(network, CLIENT)
+    async with running(server, client):
+        for _ in range(3):
+            assert await client.request(SERVER, GET) == CONTENT
+
+
 async def test_a_handler_just_called_when_the_endpoint_stops_is_not_lost() -> None:
     network = Network()
 
@@ -276,9 +289,13 @@ async def test_a_handler_just_called_when_the_endpoint_stops_is_not_lost() -> No
 
     server = await opened(network, SERVER, Handler(lambda request: answer()))
     peer = Script(network, CLIENT)
-    async with running(server):
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(server.run())
+        await asyncio.sleep(0)
+        run.cancel()
         server._receive(Message(CON, Code.GET, 1, b"t").encode(), CLIENT)
     assert (await peer.receive()).code == Code.SERVICE_UNAVAILABLE
+    await server.close()
 
 
 def raising(error: Exception) -> Callable[[Request], Response]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fita.coap.code import Code
-from fita.coap.exchange import Exchange
+from fita.coap.exchange import Exchange, ExchangeState
 from fita.coap.interfaces import Peer, TransmissionParameters
 from fita.coap.message import ACK, CON, NON, RST, Message, decode
 
@@ -100,7 +100,8 @@ class ExchangeMachine(RuleBasedStateMachine):
         for peer in (PEER, OTHER):
             context = self.bench.layer._contexts.get(peer)
             if context is not None:
-                assert context.sent <= self.nstart
+                sent = sum(exchange.state is ExchangeState.SENT for exchange in context.exchanges)
+                assert context.sent == sent <= self.nstart
                 assert context.waiting == 0 or context.sent == self.nstart, "nobody waits without a reason"
 
     @invariant()

@@ -217,6 +217,20 @@ async def test_the_callers_deadline_leaves_no_observation_behind() -> None:
         assert s.gateway.observations == 0
 
 
+async def test_an_answer_in_the_moment_of_the_deadline_comes_too_late() -> None:
+    async with scene() as s, asyncio.TaskGroup() as tasks:
+        attempt = tasks.create_task(s.gateway.observe(DEVICE, GET, s.seen.append))
+        request = await s.device.receive()
+        attempt.cancel()
+        agreed = Message(
+            ACK, Code.CONTENT, request.message_id, request.token, ((option.OBSERVE, b"\x01"),), b"21.0"
+        )
+        s.gateway._receive(agreed.encode(), DEVICE)
+        await asyncio.sleep(1)
+        assert s.seen == []
+        assert s.gateway.observations == 0
+
+
 async def test_the_registration_may_be_answered_separately() -> None:
     async with scene() as s, asyncio.TaskGroup() as tasks:
         attempt = tasks.create_task(s.gateway.observe(DEVICE, GET, s.seen.append))
@@ -261,6 +275,8 @@ async def test_cancelling_deregisters_and_no_callback_comes_any_more() -> None:
             assert (observe_of(request), request.token) == (1, s.device.token)
             assert not observation.active
             assert await s.device.notify_and_wait(11, b"on its way") is ACK
+            await asyncio.sleep(1)
+            assert not cancelling.done(), "a notification is not the answer"
             s.device.answer(request, b"21.0")
             await cancelling
         assert s.payloads == [b"21.0"]
@@ -469,6 +485,8 @@ async def test_a_newer_partial_representation_waits_for_the_fetch_and_only_the_n
         await asyncio.sleep(1)
         assert s.payloads == [b"21.0", b"a" * 16 + b"1", b"c" * 16 + b"3"]
         assert s.seen[-1].observe == 13
+        requests = [message for message in s.network.between(GATEWAY, DEVICE) if message.code == Code.GET]
+        assert len(requests) == 3, "the registration and two fetches"
 
 
 async def test_what_was_overtaken_is_not_delivered_when_an_even_newer_one_waits() -> None:
