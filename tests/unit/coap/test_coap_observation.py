@@ -478,6 +478,7 @@ async def test_a_newer_partial_representation_waits_for_the_fetch_and_only_the_n
         s.device.notify(11, b"a" * 16, options=block2(0, True, b"e1"))
         await asyncio.sleep(0.1)
         s.device.notify(12, b"b" * 16, options=block2(0, True, b"e2"))
+        await asyncio.sleep(0.1)
         s.device.notify(13, b"c" * 16, options=block2(0, True, b"e3"))
         await asyncio.sleep(0.1)
         await serve_block(s.device, b"1", number=1, more=False, etag=b"e1")
