@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from fita.coap.code import Code
 from fita.coap.interfaces import Peer
@@ -49,6 +50,7 @@ class ObjectList:
         return bool(self.instances.get(object_id))
 
 
+@lru_cache(maxsize=64)  # devices of one kind send the same
 def parse_object_list(payload: bytes) -> ObjectList:
     """The objects and instances of a registration. Raises `RegistrationError` (4.00, 4.13).
 

@@ -29,6 +29,8 @@ _CBOR_LABELS: dict[object, str] = {
     0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 7: "ut", 8: "vd",
 }  # fmt: skip
 _CBOR_NUMBERS = {label: number for number, label in _CBOR_LABELS.items()}
+_VALUE_LABELS = frozenset({"v", "vs", "vb", "vd", "vlo"})
+_LABELS_OF_ONE = _VALUE_LABELS | {"n", "u", "t"}  # what says nothing about the records that follow
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}", re.ASCII)
 
 
@@ -108,12 +110,13 @@ class _Resolver:
 
     def resolve(self, records: Iterable[dict[str, Any]]) -> dict[Path, Value]:
         for record in records:
-            self._take_base(record)
+            if not record.keys() <= _LABELS_OF_ONE:
+                self._take_base(record)
             value = self._value(record)
             if value is None:  # a record of base fields only
                 continue
             path = self._path(record)
-            time_s = self._base_time + self._number(record.get("t", 0))
+            time_s = self._base_time + self._number(record["t"]) if "t" in record else self._base_time
             if path not in self._values or time_s >= self._times[path]:
                 self._values[path] = value
                 self._times[path] = time_s
@@ -142,7 +145,7 @@ class _Resolver:
             raise PayloadError(self._format, error.message) from error
 
     def _value(self, record: dict[str, Any]) -> Value | None:
-        found = [label for label in ("v", "vs", "vb", "vd", "vlo") if label in record]
+        found = [label for label in record if label in _VALUE_LABELS]
         if len(found) > 1:
             raise PayloadError(self._format, "a record with several values")
         if not found:
