@@ -127,8 +127,8 @@ class Registration:
         if location:
             self._location = location
             self._on_registered()
-            self._report("registered as %s at /%s" % (self._endpoint, "/".join(location)))
             self._accepted()
+            self._report("registered as %s at /%s" % (self._endpoint, "/".join(location)))
         elif reply and reply.code == coap.FORBIDDEN:
             self._retry(self._now, "the server refuses %s: enrol it there" % self._endpoint)
         else:
