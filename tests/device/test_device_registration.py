@@ -102,6 +102,7 @@ class TestRegistration(RegistrationTest):
         delays = []
         for _ in range(12):
             while not self.reports:
+                self.registration.poll(now)
                 now = max(self.exchange.poll(now) or now, now + 1)
             self.reports.clear()
             delays.append(self.delay_until_next(now))
