@@ -1,4 +1,4 @@
-"""Starts the device whose `device.json` is in the folder given as the only argument, or in the current one."""
+"""Starts the device whose `device.json` is in the folder given as the only argument, or at the top of the flash."""
 
 import gc
 import sys
@@ -24,7 +24,7 @@ def start(folder):
 
 
 def main():
-    device = start(sys.argv[1] if len(sys.argv) > 1 else ".")
+    device = start(sys.argv[1] if len(sys.argv) > 1 else "")
     if device is None:
         sys.exit(2)
     try:

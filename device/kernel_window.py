@@ -1,0 +1,189 @@
+"""Pools, means and the joining of partial sums, exact to TFLite Micro. See kernel_weighted for `t`, `at`, _EXTEND, _SPLIT."""
+
+from micropython import const
+
+_EXTEND = const(32)
+_SPLIT = const(0)
+
+
+@micropython.viper
+def pool(t: ptr32, at: int, arena: ptr8, constants: ptr8):
+    p = ptr32(int(t) + (at << 2))
+    image = int(arena) + p[2]
+    out = ptr8(int(arena) + p[3])
+    height = p[4]
+    width = p[5]
+    depth = p[6]
+    least = (p[17] << _EXTEND) >> _EXTEND
+    most = (p[18] << _EXTEND) >> _EXTEND
+    largest = p[0] == 4
+    place = 0
+    oy = 0
+    while oy < p[7]:
+        ox = 0
+        while ox < p[8]:
+            c = 0
+            while c < depth:
+                v = 0
+                n = 0
+                y = oy * p[11] - p[15]
+                ky = p[9]
+                while ky > 0:
+                    x = ox * p[12] - p[16]
+                    kx = p[10]
+                    while kx > 0:
+                        if y >= 0 and y < height and x >= 0 and x < width:
+                            a = ptr8(image + (y * width + x) * depth + c)
+                            s = a[0] ^ 128
+                            if largest:
+                                if s > v:
+                                    v = s
+                            else:
+                                v += s
+                                n += 1
+                        x += p[14]
+                        kx -= 1
+                    y += p[13]
+                    ky -= 1
+                if largest:
+                    v -= 128
+                else:
+                    v -= n << 7
+                    if n == 0:
+                        n = 1
+                    if v > 0:
+                        v = (v + (n >> 1)) // n
+                    else:
+                        v = 0 - (((n >> 1) - v) // n)
+                if v < least:
+                    v = least
+                if v > most:
+                    v = most
+                out[place] = v
+                place += 1
+                c += 1
+            ox += 1
+        oy += 1
+
+
+@micropython.viper
+def mean(t: ptr32, at: int, arena: ptr8, constants: ptr8):
+    p = ptr32(int(t) + (at << 2))
+    source = int(arena) + p[2]
+    out = ptr8(int(arena) + p[3])
+    zero = (p[11] << _EXTEND) >> _EXTEND
+    place = 0
+    level = 0
+    while level < 5:
+        v = 0 - p[8]
+        first = source
+        i = p[6]
+        while i > 0:
+            q = first
+            j = p[4]
+            while j > 0:
+                a = ptr8(q)
+                v += a[0] ^ 128
+                q += p[5]
+                j -= 1
+            first += p[7]
+            i -= 1
+        m = p[9]
+        s = (p[10] << _EXTEND) >> _EXTEND
+        if s > 0:
+            v = v << s
+        v = (v << _EXTEND) >> _EXTEND
+        if _SPLIT:
+            h = v >> 16
+            r = v & 65535
+            n = m & 65535
+            m = m >> 16
+            e = h * n
+            d = r * m
+            r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
+            v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
+        else:
+            v = (((v * m) >> 30) + 1) >> 1
+        if s < 0:
+            m = (1 << (0 - s)) - 1
+            r = v & m
+            m = m >> 1
+            if v < 0:
+                m += 1
+            v = v >> (0 - s)
+            if r > m:
+                v += 1
+        v += zero
+        if v < -128:
+            v = -128
+        if v > 127:
+            v = 127
+        out[place] = v
+        place += 1
+        level = 0
+        while level < 5:
+            c = p[22 + level] + 1
+            source += p[17 + level]
+            if c < p[12 + level]:
+                p[22 + level] = c
+                break
+            source -= p[17 + level] * c
+            p[22 + level] = 0
+            level += 1
+
+
+@micropython.viper
+def accumulate(t: ptr32, at: int, arena: ptr8, constants: ptr8):
+    p = ptr32(int(t) + (at << 2))
+    base = int(arena)
+    out = ptr8(base + p[2])
+    factors = ptr32(int(constants) + p[5])
+    shifts = ptr8(int(constants) + p[6])
+    zero = (p[7] << _EXTEND) >> _EXTEND
+    least = (p[8] << _EXTEND) >> _EXTEND
+    most = (p[9] << _EXTEND) >> _EXTEND
+    place = 0
+    rows = p[3]
+    while rows > 0:
+        o = 0
+        while o < p[4]:
+            v = 0
+            k = p[10]
+            while k > 0:
+                sums = ptr32(base + p[10 + k])
+                v += sums[place]
+                k -= 1
+            v = (v << _EXTEND) >> _EXTEND
+            m = factors[o]
+            s = (shifts[o] ^ 128) - 128
+            if s > 0:
+                v = v << s
+            if _SPLIT:
+                h = v >> 16
+                r = v & 65535
+                n = m & 65535
+                m = m >> 16
+                e = h * n
+                d = r * m
+                r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
+                v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
+            else:
+                v = (((v * m) >> 30) + 1) >> 1
+            if s < 0:
+                m = (1 << (0 - s)) - 1
+                r = v & m
+                m = m >> 1
+                if v < 0:
+                    m += 1
+                v = v >> (0 - s)
+                if r > m:
+                    v += 1
+            v += zero
+            if v < least:
+                v = least
+            if v > most:
+                v = most
+            out[place] = v
+            place += 1
+            o += 1
+        rows -= 1
