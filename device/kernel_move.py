@@ -87,3 +87,9 @@ def transfer(t: ptr32, at: int, arena: ptr8, block: ptr8, n: int):
                 level += 1
     p[21] = place
     p[22] = offset
+
+
+@micropython.viper
+def word(t: ptr32, at: int) -> int:
+    # One word of a table, with its sign.
+    return (t[at] << _EXTEND) >> _EXTEND

@@ -7,7 +7,8 @@ FitaError
     ├── RuntimeMissingError       the interpreter or the compiler of the device runtime is not installed
     ├── UnknownDeviceError        no device of that endpoint in this fleet
     ├── EndpointInUseError        two devices of one name
-    └── DeviceExitedError         a device ended that nobody stopped: `lines` are its last ones
+    ├── DeviceExitedError         a device ended that nobody stopped: `lines` are its last ones
+    └── SegmentProcessError       a device that runs a segment refuses an order, has ended, or does not answer
 """
 
 from __future__ import annotations
@@ -53,3 +54,11 @@ class DeviceExitedError(SimulatorError):
         super().__init__(f"the device {endpoint} ended {how}{said}", hint=f"everything it said is in {log}")
         self.endpoint = endpoint
         self.lines = lines
+
+
+class SegmentProcessError(SimulatorError):
+    """A device that runs a segment refuses an order, has ended, or does not answer."""
+
+    def __init__(self, device: str, problem: str) -> None:
+        super().__init__(f"device {device} {problem}", hint="give it more memory, or pack the model again")
+        self.device = device

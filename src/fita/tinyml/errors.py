@@ -6,7 +6,8 @@ FitaError
     │   ├── ModelFormatError         it is no TensorFlow Lite file, damaged, or contradicts itself
     │   └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
     ├── InputError                   an array does not fit the tensor it is meant for
-    └── SplitError                   stages are no split of the graph
+    ├── SplitError                   stages are no split of the graph
+    └── PackError                    a segment cannot be packed, or is no sound segment file
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class InputError(TinymlError):
 
 class SplitError(TinymlError):
     """Stages are no split of the graph they are meant for."""
+
+
+class PackError(TinymlError):
+    """A segment cannot be packed as asked, or is no sound segment file."""

@@ -1,0 +1,1 @@
+"""Segments as files that devices run, and as `.tflite` slices for devices with TFLite Micro."""
