@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Debian packages with foreign programs that the tests talk to, and the commands they bring.
-TEST_PACKAGES := libcoap3-bin docker-registry skopeo mosquitto
+TEST_PACKAGES := libcoap3-bin docker-registry skopeo
 TEST_COMMANDS := coap-client-notls docker-registry skopeo
 
 .DEFAULT_GOAL := help
@@ -73,6 +73,11 @@ fuzz: .venv/.dev
 	$(BIN)/python -m tools.fuzz_models --inputs 1000000
 	FITA_EXACT_MODELS=5000 $(BIN)/pytest tests/unit/tinyml/test_tinyml_execute.py
 	$(BIN)/python -m tools.fuzz_split --count 5000
+
+# One after the other: they measure, so nothing else should run.
+bench: .venv/.dev
+	@set -e; for each in $(filter-out __init__ report,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	  $(BIN)/python -m benchmarks.$$each; done
 
 lock: .venv/.dev
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra device pyproject.toml -o requirements/run.lock

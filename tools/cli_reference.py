@@ -15,7 +15,7 @@ _NOTE = "<!-- Made by `python -m tools.cli_reference`. Do not edit. -->\n\n"
 
 def render() -> str:
     """The page as the present code makes it."""
-    command = [sys.executable, "-m", "typer", "fita.cli.main", "--app", "app", "utils", "docs"]
+    command = [sys.executable, "-m", "typer", "--app", "app", "fita.cli.main", "utils", "docs"]
     text = subprocess.run([*command, "--name", "fita"], check=True, capture_output=True, text=True).stdout
     return _NOTE + "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
 
