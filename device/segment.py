@@ -6,11 +6,11 @@ reaches beyond its own memory.
 """
 
 import hashlib
-import sys
 
 from kernel import KERNELS
 from kernel_move import transfer, word
 from micropython import const
+from segment_check import check
 from segment_error import SegmentError
 
 _VERSION = const(1)
@@ -77,23 +77,17 @@ class Segment:
             digest.update(self.constants[:size])
         if digest.digest() != header[_FIXED_BYTES:]:
             raise SegmentError("the segment file is damaged")
-        self._check(header, size)
+        self._places, self._edges_at, self._edges = check(
+            self._table, _number(header, 36), _number(header, 40), len(self.arena), size
+        )
+        self._kernels = [None] * len(self._places)  # a comprehension would take up to twice as much
+        for number in range(len(self._places)):
+            self._kernels[number] = KERNELS[word(self._table, self._places[number])]
 
     def _read(self, file, buffer, digest):
         if buffer and file.readinto(buffer) != len(buffer):
             raise SegmentError("the segment file is cut off")
         digest.update(buffer)
-
-    def _check(self, header, size):
-        # The checker's code is needed once; a device with little heap has it back afterwards.
-        import segment_check
-
-        places, self._edges_at, self._edges = segment_check.check(
-            self._table, _number(header, 36), _number(header, 40), len(self.arena), size
-        )
-        sys.modules.pop("segment_check", None)
-        self._places = places
-        self._kernels = [KERNELS[word(self._table, place)] for place in places]
 
     def run(self):
         """All operators, in order."""

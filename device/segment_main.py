@@ -1,13 +1,15 @@
-"""A segment behind two pipes: orders come as lines on standard input, answers go as lines to standard output.
+"""Segments behind two pipes: orders come as lines on standard input, answers go as lines to standard output.
+
+A slot is a number that the other side gives a segment; one device may hold several.
 
 | order | answer |
 |---|---|
-| `load <path>` | `loaded <edges> <promised bytes of heap> <1 if native>` |
-| `edge <number>` | `edge <1 output, 0 input> <transfer> <peer> <bytes>` |
-| `feed <number>`, then the edge's bytes | `fed` |
-| `run` | `ran <microseconds> <bytes allocated while running>` |
-| `take <number>` | `taken`, then the edge's bytes |
-| `heap` | `heap <most bytes alive since before load> <bytes free>` |
+| `load <slot> <path>` | `loaded <edges> <promised bytes of heap> <1 if native>` |
+| `edge <slot> <number>` | `edge <1 output, 0 input> <transfer> <peer> <bytes>` |
+| `feed <slot> <number>`, then the edge's bytes | `fed` |
+| `run <slot>` | `ran <microseconds> <bytes allocated while running>` |
+| `take <slot> <number>` | `taken`, then the edge's bytes |
+| `heap` | `heap <most bytes alive above the runtime's> <bytes free> <the runtime's bytes>` |
 
 An order that fails is answered with `error <what>`; the process goes on.
 """
@@ -28,23 +30,23 @@ class Main:
     """Obeys until its input ends."""
 
     def __init__(self):
-        self.segment = None
-        gc.collect()
-        self.before = gc.mem_alloc()
+        self.segments = {}
+        self.runtime = 0
         self.peak = 0
 
     def serve(self):
+        gc.collect()
+        self.runtime = gc.mem_alloc()
         while True:
             line = _input.readline()
             if not line:
                 return
-            order, _, argument = line.decode().strip().partition(" ")
+            words = line.decode().strip().split(" ", 2)
             try:
-                getattr(self, "do_" + order)(argument)
+                getattr(self, "do_" + words[0])(*words[1:])
             except MemoryError:
-                self.segment = None
                 self.say("error", "out of memory: the heap is too small for this segment")
-            except (SegmentError, OSError, AttributeError, ValueError) as error:
+            except (SegmentError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
                 self.say("error", "%s: %s" % (type(error).__name__, error))
 
     def say(self, *words):
@@ -52,23 +54,27 @@ class Main:
 
     def note(self):
         gc.collect()
-        self.peak = max(self.peak, gc.mem_alloc() - self.before)
+        self.peak = max(self.peak, gc.mem_alloc() - self.runtime)
 
-    def do_load(self, path):
-        self.segment = None
+    def do_load(self, slot, path):
+        self.segments.pop(slot, None)
+        if not self.segments:
+            gc.collect()
+            self.runtime = gc.mem_alloc()
+            self.peak = 0
         with open(path, "rb") as file:
             promised = promised_bytes(read_header(file))
             file.seek(0)
             gc.collect()
-            self.segment = Segment(file)
+            segment = self.segments[slot] = Segment(file)
         self.note()
-        self.say("loaded", len(self.segment), promised, int(NATIVE))
+        self.say("loaded", len(segment), promised, int(NATIVE))
 
-    def do_edge(self, number):
-        self.say("edge", *self.segment.edge(int(number)))
+    def do_edge(self, slot, number):
+        self.say("edge", *self.segments[slot].edge(int(number)))
 
-    def do_feed(self, number):
-        segment, number = self.segment, int(number)
+    def do_feed(self, slot, number):
+        segment, number = self.segments[slot], int(number)
         left = segment.edge(number)[3]
         block = memoryview(segment.block)
         while left:
@@ -79,8 +85,8 @@ class Main:
             left -= got
         self.say("fed")
 
-    def do_run(self, _):
-        segment = self.segment
+    def do_run(self, slot):
+        segment = self.segments[slot]
         self.note()
         before = gc.mem_alloc()
         start = time.ticks_us()
@@ -89,8 +95,8 @@ class Main:
         self.say("ran", taken, gc.mem_alloc() - before)
         self.note()
 
-    def do_take(self, number):
-        segment, number = self.segment, int(number)
+    def do_take(self, slot, number):
+        segment, number = self.segments[slot], int(number)
         left = segment.edge(number)[3]
         block = memoryview(segment.block)
         self.say("taken")
@@ -100,8 +106,8 @@ class Main:
             _output.write(block[:size])
             left -= size
 
-    def do_heap(self, _):
-        self.say("heap", self.peak, gc.mem_free())
+    def do_heap(self):
+        self.say("heap", self.peak, gc.mem_free(), self.runtime)
 
 
 Main().serve()

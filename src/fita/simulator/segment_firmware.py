@@ -1,6 +1,6 @@
 """The segment executor and its kernels as bytecode with native code for one kind of processor.
 
-One source serves all: two lines of each kernel file say how wide the processor's words are, and the build sets them.
+One source serves all: two lines of each kernel file say how wide the processor's words are; the build sets them.
 """
 
 from __future__ import annotations

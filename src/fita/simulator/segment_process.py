@@ -17,7 +17,12 @@ from fita.simulator.firmware import INTERPRETER_MODULE, interpreter_folder
 DEADLINE_S = 60.0
 """For one order; a run of a large model by interpreted kernels takes a second."""
 _LINE_MAX_BYTES = 512
-_RUN_CODE = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {INTERPRETER_MODULE} import run_main; run_main(sys.argv)"
+_RUN_CODE = f"""
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from {INTERPRETER_MODULE} import run_main
+run_main(sys.argv)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,15 @@ class Loaded:
     edges: int
     promised_bytes: int
     native: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heap:
+    """Most bytes that segments have had alive, bytes that are free now, and what the runtime itself takes."""
+
+    peak_bytes: int
+    free_bytes: int
+    runtime_bytes: int
 
 
 class SegmentProcess:
@@ -56,35 +70,35 @@ class SegmentProcess:
             if pipe is not None:
                 pipe.close()
 
-    def load(self, path: Path) -> Loaded:
-        edges, promised, native = self._ask(f"load {path}", "loaded")
+    def load(self, slot: int, path: Path) -> Loaded:
+        """Load a segment file under a number of its own; one loaded before under that number goes."""
+        edges, promised, native = self._ask(f"load {slot} {path}", "loaded")
         return Loaded(edges=edges, promised_bytes=promised, native=bool(native))
 
-    def feed(self, edge: int, data: bytes) -> None:
+    def feed(self, slot: int, edge: int, data: bytes) -> None:
         """The bytes of an input edge."""
-        self._ask(f"feed {edge}", "fed", data)
+        self._ask(f"feed {slot} {edge}", "fed", data)
 
-    def run(self) -> tuple[int, int]:
+    def run(self, slot: int) -> tuple[int, int]:
         """Microseconds taken and heap bytes allocated meanwhile."""
-        taken_us, allocated_bytes = self._ask("run", "ran")
+        taken_us, allocated_bytes = self._ask(f"run {slot}", "ran")
         return taken_us, allocated_bytes
 
-    def take(self, edge: int, size_bytes: int) -> bytes:
+    def take(self, slot: int, edge: int, size_bytes: int) -> bytes:
         """The bytes of an output edge."""
-        self._ask(f"take {edge}", "taken")
+        self._ask(f"take {slot} {edge}", "taken")
         return self._read(size_bytes, time.monotonic() + DEADLINE_S)
 
-    def heap(self) -> tuple[int, int]:
-        """Most heap bytes that the segment has had alive, and bytes that are free now."""
-        peak, free = self._ask("heap", "heap")
-        return peak, free
+    def heap(self) -> Heap:
+        peak, free, runtime = self._ask("heap", "heap")
+        return Heap(peak_bytes=peak, free_bytes=free, runtime_bytes=runtime)
 
     def _ask(self, order: str, wanted: str, data: bytes = b"") -> list[int]:
         self._write(order.encode() + b"\n" + data)
         line = self._line(time.monotonic() + DEADLINE_S)
         word, _, rest = line.partition(" ")
         if word != wanted:
-            raise SegmentProcessError(self.name, f"answers {order.split()[0]!r} with {line!r}")
+            raise SegmentProcessError(self.name, f"answers {order.partition(' ')[0]!r} with {line!r}")
         return [int(number) for number in rest.split()]
 
     def _write(self, data: bytes) -> None:
