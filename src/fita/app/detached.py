@@ -1,7 +1,7 @@
-"""Starts `run_up` in a process of its own that outlives the one who asked for it, and hears how the start went.
+"""`fita up --detach`: starts `run_up` in a process of its own that outlives the one who asked for it.
 
 The two talk over a pipe: the new process (`fita.app.background`) writes its number, then one report, that it is
-ready or why it is not.
+ready or why it is not. This module loads no gateway: it is in the way of the other process's start.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 
 from fita.app.settings import GatewaySettings
-from fita.app.state import GatewayState
+from fita.app.state import GatewayState, read_state
 from fita.base.errors import FitaError
+from fita.localcluster.build import ensure_built
 from fita.localcluster.folder import DataFolder
 from fita.localcluster.log import LogFile
+from fita.localcluster.progress import ProgressListener, ignore_progress
 
 READY_DEADLINE_S = 180.0
 """Longer than the control plane's and the gateway's own deadlines together: they have more to say."""
@@ -56,6 +58,30 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def detached_log(data_dir: Path) -> LogFile:
     """Where a gateway in the background logs."""
     return LogFile(data_dir / LOG_NAME)
+
+
+async def run_detached(
+    settings: GatewaySettings, *, api_port: int = 0, on_progress: ProgressListener = ignore_progress
+) -> GatewayState:
+    """Start `run_up` in the background, return when its gateway is ready. It logs to ``<data_dir>/gateway.log``.
+
+    What is compiled is compiled here, where its progress can be seen. When cancelled nothing is left running.
+    Raises `FitaError`.
+    """
+    refuse_second(settings.data_dir)
+    if settings.kubeconfig is None:
+        await ensure_built(on_progress=on_progress)
+    return await launch(settings, api_port=api_port)
+
+
+def refuse_second(data_dir: Path) -> None:
+    """Raise `FitaError` when a gateway runs on `data_dir` already."""
+    state = read_state(data_dir)
+    if state is not None:
+        raise FitaError(
+            f"process {state.pid} already runs a gateway on {data_dir}",
+            hint="stop it with `fita down`, or choose another --data-dir",
+        )
 
 
 async def launch(settings: GatewaySettings, *, api_port: int) -> GatewayState:

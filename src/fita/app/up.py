@@ -1,4 +1,4 @@
-"""`fita up`: a Kubernetes of one's own and the gateway with it, in the foreground or in the background.
+"""`fita up`: a Kubernetes of one's own and the gateway with it.
 
 With a kubeconfig the cluster is somebody else's: nothing is started and nothing is applied to it. Whoever looks
 after it applies `deploy/` once.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
-from fita.app.detached import launch
+from fita.app.detached import refuse_second
 from fita.app.gateway import AdminAccess, run_gateway
 from fita.app.settings import GatewaySettings
-from fita.app.state import GatewayState, read_state
-from fita.base.errors import FitaError
+from fita.app.state import GatewayState
 from fita.localcluster.apply import apply_manifests
 from fita.localcluster.build import ensure_built
 from fita.localcluster.cluster import LocalCluster
@@ -49,27 +47,3 @@ async def run_up(
             admin = AdminAccess(kubeconfig=cluster.admin_kubeconfig, kubectl=cluster.kubectl)
             own = msgspec.structs.replace(settings, kubeconfig=cluster.gateway_kubeconfig)
             await run_gateway(own, on_ready=on_ready, admin=admin)
-
-
-async def run_detached(
-    settings: GatewaySettings, *, api_port: int = 0, on_progress: ProgressListener = ignore_progress
-) -> GatewayState:
-    """Start `run_up` in the background, return when its gateway is ready. It logs to ``<data_dir>/gateway.log``.
-
-    What is compiled is compiled here, where its progress can be seen. When cancelled nothing is left running.
-    Raises `FitaError`.
-    """
-    refuse_second(settings.data_dir)
-    if settings.kubeconfig is None:
-        await ensure_built(on_progress=on_progress)
-    return await launch(settings, api_port=api_port)
-
-
-def refuse_second(data_dir: Path) -> None:
-    """Raise `FitaError` when a gateway runs on `data_dir` already."""
-    state = read_state(data_dir)
-    if state is not None:
-        raise FitaError(
-            f"process {state.pid} already runs a gateway on {data_dir}",
-            hint="stop it with `fita down`, or choose another --data-dir",
-        )

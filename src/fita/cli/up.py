@@ -35,11 +35,10 @@ def up(
     """Start a local Kubernetes and the gateway; stay until interrupted.
 
     The first start compiles Kubernetes (about 5 minutes on 2 cores) and keeps it for the next ones.
-    With --kubeconfig no cluster is started and the gateway uses that one.
+    With --kubeconfig no cluster is started and the gateway uses that one; nothing is applied to it.
     """
     from fita.app.interrupt import until_interrupted
     from fita.app.settings import GatewaySettings
-    from fita.app.up import run_detached, run_up
     from fita.cli.announce import announce
     from fita.cli.progress import BuildProgressBar
 
@@ -55,7 +54,11 @@ def up(
     )
     with BuildProgressBar() as progress:
         if detach:
+            from fita.app.detached import run_detached
+
             announce(asyncio.run(run_detached(settings, api_port=api_port, on_progress=progress.show)))
             return
+        from fita.app.up import run_up
+
         work = run_up(settings, api_port=api_port, on_progress=progress.show, on_ready=announce)
         asyncio.run(until_interrupted(work))
