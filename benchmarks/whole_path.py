@@ -21,6 +21,7 @@ import msgspec
 
 from benchmarks.report import Figure, emit, median_and_p99, parser
 from fita.app.state import GatewayState
+from fita.base.logging import configure_logging
 from fita.base.resource import resource_folder
 from fita.demo.kubectl import Kubectl
 from fita.demo.session import gateway_session, run_cli
@@ -35,6 +36,7 @@ from fita.simulator.fleet import DeviceSpec, Fleet
 
 HEAP_BYTES = 128 * 1024
 STARTS = 3
+LEAST_SAMPLES = 20
 DEADLINE_S = 300.0
 
 
@@ -113,13 +115,13 @@ async def measure_start() -> list[Figure]:
     return [Figure(f"start to ready, median of {STARTS}", sorted(seconds)[STARTS // 2], "s", "<= 6")]
 
 
-def device_specs(data_dir: Path, gateway: GatewayState, count: int) -> list[DeviceSpec]:
+def device_specs(folder: Path, gateway: GatewayState, count: int) -> list[DeviceSpec]:
     return [
         DeviceSpec(
-            endpoint=f"bench{number}",
+            endpoint=f"{folder.name}-{number}",
             gateway=gateway.coap_address,
             heap_bytes=HEAP_BYTES,
-            folder=data_dir / f"bench{number}",
+            folder=folder / str(number),
             capabilities=("temperature_sensor",),
             seed=number,
         )
@@ -137,30 +139,54 @@ async def deployment_file(data_dir: Path, replicas: int) -> Path:
     return path
 
 
+@dataclass(slots=True)
+class Samples:
+    """What the rounds with one number of devices have shown. `joined` in seconds, `ran` in milliseconds."""
+
+    joined: list[float] = field(default_factory=list)
+    ran: list[float] = field(default_factory=list)
+    busy_bytes: int = 0
+    runtime_bytes: int = 0
+
+
+async def run_round(
+    samples: Samples, kubectl: Kubectl, gateway: GatewayState, *, specs: list[DeviceSpec], manifest: Path
+) -> None:
+    """New devices boot and join, each gets a pod, all goes away again."""
+    async with watching(gateway) as (nodes, pods):
+        started = time.monotonic()
+        async with Fleet(specs):
+            await nodes.wait_for(len(specs))
+            samples.joined += [moment - started for moment in nodes.ready_at.values()]
+            applied = time.monotonic()
+            await kubectl.apply(manifest)
+            await pods.wait_for(len(specs))
+            samples.ran += [(moment - applied) * 1000 for moment in pods.ready_at.values()]
+            samples.busy_bytes = max(samples.busy_bytes, tree_pss_bytes(gateway.pid))
+            samples.runtime_bytes = max(_runtime_bytes(await kubectl.run("get", "nodes", "--output=json")))
+            await kubectl.run("delete", "--filename", str(manifest), "--cascade=foreground")
+        await kubectl.run("delete", "nodes", "--all")
+
+
 async def measure_devices(count: int) -> list[Figure]:
-    """`count` devices at once on a cluster of their own: join, then one pod on each."""
+    """Rounds of `count` devices at once on a cluster of their own; so many that there are `LEAST_SAMPLES`."""
+    samples = Samples()
     async with asyncio.timeout(DEADLINE_S), gateway_session() as (data_dir, gateway):
         kubectl = Kubectl(gateway.kubectl, gateway.kubeconfig or "")
-        async with watching(gateway) as (nodes, pods):
-            idle_bytes = tree_pss_bytes(gateway.pid)
-            started = time.monotonic()
-            async with Fleet(device_specs(data_dir, gateway, count)):
-                await nodes.wait_for(count)
-                joined = [moment - started for moment in nodes.ready_at.values()]
-                manifest = await deployment_file(data_dir, count)
-                applied = time.monotonic()
-                await kubectl.apply(manifest)
-                await pods.wait_for(count)
-                ran = [(moment - applied) * 1000 for moment in pods.ready_at.values()]
-                busy_bytes = tree_pss_bytes(gateway.pid)
-                runtime_bytes = _runtime_bytes(await kubectl.run("get", "nodes", "--output=json"))
-    what = f"{count} device{'s' if count > 1 else ''}"
+        manifest = await deployment_file(data_dir, count)
+        idle_bytes = tree_pss_bytes(gateway.pid)
+        for number in range(max(1, -(-LEAST_SAMPLES // count))):
+            specs = device_specs(data_dir / f"round{number}", gateway, count)
+            await run_round(samples, kubectl, gateway, specs=specs, manifest=manifest)
+    what = f"{count} device{'s' if count > 1 else ''} at once"
     return [
-        Figure(f"memory of Kubernetes and gateway, no device ({what} to come)", idle_bytes / 1e6, "MB", "<= 450"),
-        Figure(f"memory of Kubernetes and gateway, {what} with a pod each", busy_bytes / 1e6, "MB"),
-        *median_and_p99(f"{what}: device start to node Ready", joined, "s"),
-        *median_and_p99(f"{what}: apply to pod Running and Ready", ran, "ms"),
-        Figure(f"{what}: heap of {HEAP_BYTES // 1024} KiB kept by the runtime", max(runtime_bytes) / 1024, "KiB"),
+        Figure(f"before {what}: memory of Kubernetes and gateway", idle_bytes / 1e6, "MB", "<= 450"),
+        Figure(f"{what}, a pod on each: memory of Kubernetes and gateway", samples.busy_bytes / 1e6, "MB"),
+        *median_and_p99(f"{what}: device start to node Ready", samples.joined, "s"),
+        *median_and_p99(f"{what}: apply to pod Running and Ready", samples.ran, "ms"),
+        Figure(
+            f"{what}: heap of {HEAP_BYTES // 1024} KiB kept by the runtime", samples.runtime_bytes / 1024, "KiB"
+        ),
     ]
 
 
@@ -186,6 +212,7 @@ def main() -> None:
     options.add_argument("--devices", type=int, nargs="+", default=[1, 100], metavar="N")
     options.add_argument("--cold", action="store_true", help="also compile Kubernetes with empty caches")
     chosen = options.parse_args()
+    configure_logging()
     emit("whole_path", asyncio.run(measure(chosen.devices, cold=chosen.cold)), as_json=chosen.json)
 
 
