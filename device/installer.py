@@ -108,9 +108,10 @@ class Installer:
         if record is None:
             raise RequestError(coap.METHOD_NOT_ALLOWED, "no package is delivered")
         before = entry.record
+        old = codes(before) if before is not None else ()
         if before is not None and before["active"]:
             record["active"] = True
-            record["previous"] = before.pop("previous", before)  # the last one that did start
+            record["previous"] = before.get("previous", before)  # the last one that did start
         try:
             self._store.save(instance, record)
         except OSError as error:
@@ -119,8 +120,9 @@ class Installer:
         entry.record = record
         entry.update = None
         entry.error = ""
-        if before is not None and before["code"] not in codes(record):
-            self._store.discard(before["code"])
+        for code in old:
+            if code not in codes(record):
+                self._store.discard(code)
         self._enter(instance, INSTALLED, _RESULT_INSTALLED)
         if record["active"]:
             self._stop(instance, entry)

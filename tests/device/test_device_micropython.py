@@ -13,7 +13,13 @@ ROOT = HERE.parent.parent
 HEAP = "512k"
 DEADLINE_S = 60
 # Those that hold the device against CPython code, or run whole processes.
-ONLY_CPYTHON = {"test_device_micropython", "test_device_codec", "test_device_process", "test_device_memory"}
+ONLY_CPYTHON = {
+    "test_device_micropython",
+    "test_device_journal",
+    "test_device_codec",
+    "test_device_process",
+    "test_device_memory",
+}
 PORTABLE = sorted(path.stem for path in HERE.glob("test_device_*.py") if path.stem not in ONLY_CPYTHON)
 
 
