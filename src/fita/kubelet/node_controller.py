@@ -23,7 +23,7 @@ from fita.kube.event import EventRecorder, reference
 from fita.kube.informer import Informer
 from fita.kube.queue import WorkQueue
 from fita.kube.resource import NODES, RawObject
-from fita.kubelet.deadline import api_deadline
+from fita.kubelet.deadline import api_deadline, remaining
 from fita.kubelet.device import Device, DeviceTable, Presence
 from fita.kubelet.lease import LeaseRenewer
 from fita.kubelet.metric import KubeletMetrics
@@ -157,14 +157,13 @@ class NodeController:
 
     def _expect(self, device: Device, node: Node) -> float:
         """How much longer the device may come back as if nothing had happened; the lease is renewed until then."""
-        now = asyncio.get_running_loop().time()
         ready = _ready(node)
         if not device.expected_until:
-            device.expected_until = now + (_lifetime_s(node) if ready.status == "True" else 0.0)
-        remaining_s = device.expected_until - now
-        if remaining_s > 0:
+            lifetime_s = _lifetime_s(node) if ready.status == "True" else 0.0
+            device.expected_until = asyncio.get_running_loop().time() + lifetime_s
+        if (left_s := remaining(device.expected_until)) > 0:
             self._leases.keep(device.node, uid=node.metadata.uid)
-            return remaining_s
+            return left_s
         known = ready.reason == REASON_LOST and bool(ready.message)
         self._devices.lose(device.endpoint, ready.message if known else _NOT_HEARD_OF)
         self._on_lost(device)

@@ -22,7 +22,7 @@ from fita.kube.client import KubernetesClient
 from fita.kube.errors import ConflictError, NotFoundError
 from fita.kube.queue import WorkQueue
 from fita.kube.resource import PODS
-from fita.kubelet.deadline import api_deadline
+from fita.kubelet.deadline import api_deadline, remaining
 from fita.kubelet.device import Device, DeviceTable, Presence
 from fita.kubelet.errors import PodFailureError
 from fita.kubelet.interfaces import DeviceRuntime
@@ -138,7 +138,7 @@ class PodReconciler:
         record = self._record(key, stored)
         pod = record.current(stored)
         if stored.metadata.deletion_timestamp is not None:
-            return await self._finish(pod, record, device)
+            return await self._finish(key, pod, record, device)
         if pod.status.phase in TERMINAL_PHASES:
             record.running = False
             return await self._remove(pod, device)
@@ -222,7 +222,7 @@ class PodReconciler:
             return None
         if self._retrying >= RETRY_WORKERS:
             return RETRY_LATER_S
-        return max(0.0, record.retry_at - asyncio.get_running_loop().time())
+        return remaining(record.retry_at)
 
     async def _attempt(
         self, key: PodKey, pod: Pod, record: PodRecord, device: Device, profile: DeviceProfile
@@ -276,10 +276,12 @@ class PodReconciler:
         self._events.warn(pod, failure.reason, failure.message)
         log.info("pod does not run", pod=pod.metadata.name, reason=failure.reason, error=failure.message)
 
-    async def _finish(self, pod: Pod, record: PodRecord, device: Device) -> float | None:
+    async def _finish(self, key: PodKey, pod: Pod, record: PodRecord, device: Device) -> float | None:
         """Remove the pod's service, then the pod. A device that is away keeps a pod that was on it."""
         record.running = False
         if previous_container(pod).container_id and not device.online:
+            if device.presence is Presence.LOST:
+                await self._writer.lose(key, record, device)
             return None
         delay_s = await self._remove(pod, device)
         if delay_s is not None:
