@@ -9,8 +9,8 @@ our runtime        ``micropython``   ``x64``, ``armv7em`` ...  ``v6``
 FITA's embServe    ``zephyr``        ``arm``                   ``v7``
 =================  ================  ========================  =========
 
-``architecture`` of ours is the native code that the port loads, ``variant`` the version of its bytecode. An artifact without native code has the
-architecture ``any``.
+``architecture`` of ours is the native code that the port loads, ``variant`` the version of its bytecode. An
+artifact without native code has the architecture ``any``.
 """
 
 from __future__ import annotations

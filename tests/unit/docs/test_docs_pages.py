@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tools.cli_reference import PAGE, render
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +26,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 def test_the_readme_has_the_two_commands_and_no_other() -> None:
-    """Both are run elsewhere: `make test` runs this test, and the demonstration's own test what `make demo` runs."""
+    """Both are run elsewhere: `make test` runs this, and the demonstration's test what `make demo` runs."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert commands == ["make demo\n", "make test\n"]
