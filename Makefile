@@ -6,7 +6,7 @@ TEST_PACKAGES := libcoap3-bin docker-registry skopeo
 TEST_COMMANDS := coap-client-notls docker-registry skopeo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz bench models lock clean
+.PHONY: help demo test check fuzz bench kernels models lock clean
 
 help:
 	@echo "make demo     set up, start a local Kubernetes and two devices, show the main job"
@@ -14,6 +14,7 @@ help:
 	@echo "make check    format, lint, types, layers, sizes, go vet"
 	@echo "make bench    run the benchmarks"
 	@echo "make fuzz     feed millions of damaged inputs to the readers"
+	@echo "make kernels  compile the kernels in C for x64 and armv7m"
 	@echo "make models   train the project's own models again"
 	@echo "make lock     pin the newest versions of all dependencies"
 
@@ -68,6 +69,9 @@ $(VIDEO):
 models: .venv-models/.created $(VIDEO)
 	.venv-models/bin/python -m models.train_digits
 	.venv-models/bin/python -m models.train_pedestrians $(VIDEO)
+
+kernels: .venv/.dev
+	$(BIN)/python -m tools.kernels build/kernels
 
 fuzz: .venv/.dev
 	$(BIN)/python -m tools.fuzz_models --inputs 1000000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,12 +30,17 @@ def run(
         list[Path] | None,
         typer.Option("--input", help="An .npy file for each input of the model.", show_default="random numbers"),
     ] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Kernels in C, compiled now; else those in MicroPython's viper.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a model in parts on MicroPython processes with real heap limits, and compare with the whole model."""
     import numpy as np
 
     from fita.simulator.inference import SplitDevices
+    from fita.simulator.native_kernel import build_native
+    from fita.simulator.segment_firmware import THIS_MACHINE
     from fita.tinyml.execute import run_graph
     from fita.tinyml.pack.fit import fit_layers
 
@@ -42,7 +48,8 @@ def run(
     heaps = parse_heaps(devices)
     inputs = _inputs(graph, input_ or [])
     fit = fit_layers(graph, [heap - RUNTIME_BYTES for heap in heaps])
-    with SplitDevices(fit.split, fit.packed, fit.placement, _devices(heaps)) as running:
+    kernels = build_native(THIS_MACHINE.architecture) if native else None
+    with SplitDevices(fit.split, fit.packed, fit.placement, _devices(heaps), native=kernels) as running:
         found = running.run(inputs)
         uses = running.use()
     wanted = run_graph(graph, inputs)
@@ -67,19 +74,26 @@ def read_graph(path: Path) -> Graph:
 
 
 def parse_heaps(text: str) -> list[int]:
-    """Bytes of each device from ``512k,128k*4``; `ConfigurationError` for anything else."""
+    """Bytes of each device from ``512k,1M,128k*4``; `ConfigurationError` for anything else."""
     from fita.base.errors import ConfigurationError
-    from fita.cli.device import parse_heap
 
     heaps: list[int] = []
     for part in text.split(","):
-        heap, star, count = part.strip().partition("*")
-        if star and not (count.isdigit() and 0 < int(count) <= _COUNT_MAX):
-            raise ConfigurationError(f"{part!r} is no number of devices", hint=f"1 to {_COUNT_MAX}, as in 128k*4")
-        heaps += [parse_heap(heap)] * (int(count) if star else 1)
+        match = _HEAP.fullmatch(part.strip())
+        heap = int(match[1]) * (1024 * 1024 if match[2] in "mM" else 1024) if match else 0
+        if match is None or not _LEAST_HEAP_BYTES <= heap <= _MOST_HEAP_BYTES or match[3] == "0":
+            raise ConfigurationError(
+                f"{part!r} says no devices", hint="write 512k,256k,128k*4; each has 32k to 256M"
+            )
+        heaps += [heap] * int(match[3] or 1)
+    if len(heaps) > _COUNT_MAX:
+        raise ConfigurationError(f"{len(heaps)} devices", hint=f"at most {_COUNT_MAX} run here")
     return heaps
 
 
+_HEAP = re.compile(r"([0-9]{1,6})([kKmM])(?:\*([0-9]{1,2}))?")
+_LEAST_HEAP_BYTES = 32 * 1024
+_MOST_HEAP_BYTES = 256 * 1024 * 1024
 _COUNT_MAX = 64
 
 

@@ -79,12 +79,14 @@ class SplitDevices:
         devices: Sequence[InferenceDevice],
         *,
         processor: Processor = THIS_MACHINE,
+        native: bytes | None = None,
     ) -> None:
         self._split = split
         self._packed = packed
         self._placement = placement
         self._devices = devices
         self._processor = processor
+        self._native_module = native
         self._stack = ExitStack()
         self._processes: dict[int, SegmentProcess] = {}
         self._promised: dict[int, int] = {}
@@ -105,7 +107,7 @@ class SplitDevices:
 
     def _start(self) -> None:
         folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="fita-segments-")))
-        compile_segment_firmware(folder, self._processor)
+        compile_segment_firmware(folder, self._processor, self._native_module)
         for number in sorted(set(self._placement)):
             device = self._devices[number]
             process = SegmentProcess(device.name, folder, device.heap_bytes)

@@ -14,6 +14,7 @@ from fita.base.resource import resource_folder
 from fita.oci.build.compiler import find_compiler
 from fita.oci.errors import CompilerMissingError
 from fita.simulator.errors import RuntimeMissingError, SimulatorError
+from fita.simulator.native_kernel import NATIVE_MODULE
 
 _COMPILE_DEADLINE_S = 60.0
 _FILES = (
@@ -50,8 +51,12 @@ def source_for(processor: Processor, text: str) -> str:
     return _WORD_LINES.sub(lambda match: f"{match[1]} = const({words[match[1]]})", text)
 
 
-def compile_segment_firmware(target: Path, processor: Processor = THIS_MACHINE) -> None:
+def compile_segment_firmware(
+    target: Path, processor: Processor = THIS_MACHINE, native: bytes | None = None
+) -> None:
     """Compile the executor into the folder `target`. Blocks for some 50 ms.
+
+    `native` is what `build_native` made for the same architecture; without it the viper kernels run.
 
     Raises `RuntimeMissingError`, `SimulatorError`.
     """
@@ -64,6 +69,8 @@ def compile_segment_firmware(target: Path, processor: Processor = THIS_MACHINE) 
         text = (source / f"{name}.py").read_text(encoding="utf-8")
         (target / f"{name}.py").write_text(source_for(processor, text), encoding="utf-8")
         _compile([compiler, f"-march={processor.architecture}", *_small_integers(processor)], target, name)
+    if native is not None:
+        (target / f"{NATIVE_MODULE}.mpy").write_bytes(native)
 
 
 def _small_integers(processor: Processor) -> list[str]:
