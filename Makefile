@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Debian packages with foreign programs that the tests talk to, and the commands they bring.
-TEST_PACKAGES := libcoap3-bin docker-registry skopeo
-TEST_COMMANDS := coap-client-notls docker-registry skopeo
+TEST_PACKAGES := libcoap3-bin docker-registry skopeo gcc
+TEST_COMMANDS := coap-client-notls docker-registry skopeo gcc
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz bench kernels models lock clean
