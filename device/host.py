@@ -15,13 +15,13 @@ class Host:
     change of phase, `settled(instance, error)` of the end of every start: error None when `setup` has returned.
     """
 
-    def __init__(self, load, board, ports, clock, changed, settled):
+    def __init__(self, load, board, ports, clock, changed):
         self._load = load
         self._board = board
         self._ports = ports
         self.clock = clock
         self._changed = changed
-        self._settled = settled
+        self.settled = None
         self.runners = {}
         self.memory_total = 0  # bytes that all services together may hold
 
@@ -99,7 +99,7 @@ class Host:
             self._enter(runner, RUNNING)
         else:
             self._crash(runner, error)
-        self._settled(runner.instance, error)
+        self.settled(runner.instance, error)
 
     def _schedule(self, runner):
         """Set the time of the next `loop`: after the interval, at once when that has passed already."""

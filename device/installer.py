@@ -65,18 +65,22 @@ class Installer:
         previous = entry.record.get("previous")
         if previous is None:
             return
+        code = previous["code"]
         if error is None:
             del entry.record["previous"]
+        else:
+            self._stop(instance, entry)
+            code = entry.record["code"]
+            entry.record = previous
+            entry.result = result.INSTALL_FAILED
+            entry.error = "update failed: " + error
+        try:
             self._store.save(instance, entry.record)
-            self._store.discard(previous["code"])
-            return
-        self._stop(instance, entry)
-        self._store.save(instance, previous)
-        self._store.discard(entry.record["code"])
-        entry.record = previous
-        entry.result = result.INSTALL_FAILED
-        entry.error = "update failed: " + error
-        self._start(instance, entry)
+            self._store.discard(code)
+        except OSError as failure:
+            print("cannot settle an update:", repr(failure))  # it is settled again after the next start
+        if error is not None:
+            self._start(instance, entry)
 
     def receive(self, instance, offset, data, more):
         """Take a block of a result."""

@@ -27,15 +27,19 @@ def main():
     device = start(sys.argv[1] if len(sys.argv) > 1 else "")
     if device is None:
         sys.exit(2)
+    status = 3
     try:
         device.run()
     except KeyboardInterrupt:
         return
+    except Exception as error:  # a fault of the runtime; its services are started again with it
+        sys.print_exception(error)
+        status = 1
     import machine
 
     if hasattr(machine, "reset"):
         machine.reset()
-    sys.exit(3)  # whoever emulates the board starts it again
+    sys.exit(status)  # whoever emulates the board starts it again after 3
 
 
 if __name__ == "__main__":

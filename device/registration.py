@@ -37,7 +37,7 @@ class Registration:
         self._state = _UNREGISTERED
         self._due = 0
         self._delay_ms = _FIRST_DELAY_MS
-        self._address = None
+        self.address = None  # the server's, once it was resolved
         self._location = ()
         self._version = -1  # of the object list that the server knows
         self._sent_version = -1
@@ -47,11 +47,6 @@ class Registration:
     @property
     def registered(self):
         return self._state in (_REGISTERED, _UPDATING)
-
-    @property
-    def address(self):
-        """The server's address, None before the first attempt."""
-        return self._address
 
     def set_lifetime(self, lifetime_s):
         """Take another lifetime and tell the server with an update."""
@@ -72,8 +67,9 @@ class Registration:
         return None
 
     def trigger(self):
-        """Update at the next poll (resource 1/x/8)."""
-        self._due = 0
+        """Update at the next poll if the device is registered."""
+        if self._state == _REGISTERED:
+            self._due = 0
 
     def close(self, now, done):
         """Deregister, then call `done`; at once when there is nothing to deregister from."""
@@ -86,7 +82,7 @@ class Registration:
 
     def _register(self, now):
         try:
-            self._address = self._resolve()
+            self.address = self._resolve()
         except OSError as error:
             self._retry(now, "cannot resolve the server: " + repr(error))
             return
@@ -111,7 +107,7 @@ class Registration:
             message.payload = self._tree.links().encode()
         self._sent_version = self._tree.version
         self._now = now
-        self._exchange.request(message, self._address, now, self._answered, code)
+        self._exchange.request(message, self.address, now, self._answered, code)
 
     def _answered(self, code, reply):
         """Take the answer to the request with the method `code`; `reply` is None when there was none."""

@@ -55,10 +55,6 @@ class Runner:
         return max(int(self._service.interval_ms), 1)
 
     @property
-    def running(self):
-        return self.phase == RUNNING
-
-    @property
     def loops(self):
         return self._function("loop") is not None
 

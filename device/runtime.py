@@ -18,7 +18,7 @@ from server import Server
 from software import Software
 from store import Store
 
-_DATAGRAM = const(1280)
+_DATAGRAM = const(1152)  # RFC 7252 section 4.6
 _DATAGRAMS_A_TURN = const(8)
 _MEASURE_MS = const(1000)  # how often sensors are measured for their observers
 _IDLE_MS = const(30000)
@@ -56,9 +56,11 @@ class Device:
         )
         ports = Ports(self.tree, self.server.changed)
         store = Store(board.folder + "/services", settings["storage_bytes"])
-        self.host = Host(store.module, board, ports, self.clock, self._service_changed, self._settled)
+        self.host = Host(store.module, board, ports, self.clock, self._service_changed)
         limits = Limits(settings, store, self.host)
         self.installer = Installer(store, limits, self.host, self._service_changed)
+        self.host.settled = self.installer.settled
+        self.server.refused = self.registration.trigger
         self._sensors = []
         for sensor in board.sensors:
             port = Port(sensor.capability, sensor.unit, 5700, sensor.read)
@@ -171,6 +173,3 @@ class Device:
 
     def _service_changed(self, instance):
         self.server.changed((9, instance))
-
-    def _settled(self, instance, error):
-        self.installer.settled(instance, error)

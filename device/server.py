@@ -26,8 +26,11 @@ _CHECKSUM = const(7)
 
 
 class Server:
+    """`refused()` is called when the gateway resets a notification: it may not know the device any more."""
+
     def __init__(self, tree):
         self._tree = tree
+        self.refused = None
         self._observations = []
         self._large = None  # (path, accept, format, payload) of the read that is served in blocks
         self._methods = {
@@ -184,7 +187,12 @@ class Server:
             form, payload = self._payload(path, accept, None)
         except RequestError as error:
             message.code = error.code
-            self._observations.remove(entry)
+        except MemoryError:
+            entry[_DIRTY] = True
+            raise
+        except Exception as error:  # a fault of ours must cost one observation, not the device
+            message.code = coap.SERVER_ERROR
+            message.payload = repr(error).encode()
         else:
             checksum = crc32(payload)
             if checksum == entry[_CHECKSUM]:
@@ -193,13 +201,18 @@ class Server:
             entry[_SEQUENCE] = (entry[_SEQUENCE] + 1) & 0xFFFFFF
             message.add(coap.OBSERVE, entry[_SEQUENCE])
             self._attach(message, path, accept, form, payload, None)
+        if message.code != coap.CONTENT:
+            self._observations.remove(entry)
         entry[_WAITING] = True
         exchange.notify(message, entry[_ADDRESS], now, self._notified, entry)
 
     def _notified(self, entry, reply):
         entry[_WAITING] = False
-        if (reply is None or reply.kind == coap.RST) and entry in self._observations:
+        refused = reply is not None and reply.kind == coap.RST
+        if (reply is None or refused) and entry in self._observations:
             self._observations.remove(entry)
+        if refused:
+            self.refused()
 
 
 def _path(message):

@@ -7,6 +7,8 @@ import time
 
 import ipso
 
+_LIMIT = 1 << 63
+
 
 class Service:
     """One running service. `deliver(key, value)` is called with what the gateway writes to an
@@ -42,7 +44,10 @@ class Service:
         if key not in self._outputs:
             raise ValueError("%s has no output %s" % (self.name, key))
         number, kind, port = self._outputs[key]
-        port.value = float(value) if kind == 1 else int(value)
+        value = float(value) if kind == 1 else int(value)
+        if kind != 1 and not -_LIMIT <= value < _LIMIT:
+            raise ValueError("%s does not fit 64 bits" % key)
+        port.value = value
         if port.path is None:
             self._ports.add(number, port)
         else:

@@ -7,6 +7,7 @@ import senml
 from coap import RequestError
 from limits import RUNTIME_VERSION
 from objects import Fixed
+from runner import RUNNING
 from senml import Link
 
 
@@ -86,7 +87,7 @@ class Monitoring:
         elif instance in self._host.runners:
             runner = self._host.runners[instance]
             cpu_percent, memory, error = runner.cpu_percent(now), runner.memory, runner.error
-            uptime_ms = now - runner.since if runner.running else 0
+            uptime_ms = now - runner.since if runner.phase == RUNNING else 0
         else:
             error = self._entries[instance].error
         return [

@@ -48,6 +48,7 @@ class Gateway:
         self.notifications: list[Message] = []
         self.registration_code = coap.CREATED
         self.update_code = coap.CHANGED
+        self.refuses = False  # whether notifications are reset
         self._loss = loss
         self._random = random.Random(seed)
         self._mid = self._random.randrange(65536)
@@ -86,7 +87,8 @@ class Gateway:
                 self._serve(message, address)
             else:
                 if message.kind == coap.CON:
-                    self.send(Message(coap.ACK, coap.EMPTY, message.mid).encode(), address)
+                    kind = coap.RST if self.refuses else coap.ACK
+                    self.send(Message(kind, coap.EMPTY, message.mid).encode(), address)
                     self.notifications.append(message)
                 return message
         return None

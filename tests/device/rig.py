@@ -44,10 +44,11 @@ class Rig:
         self.store = Store(self.folder + "/services", 20000)
         sensor = Sensor("temperature_sensor", lambda: self.sensor_value, "Cel", 3303)
         board = Board(self.folder, self.settings, [sensor])
-        self.host = Host(self.load, board, self.ports, self.clock, self.changed, self.settled)
+        self.host = Host(self.load, board, self.ports, self.clock, self.changed)
         self.host.memory_total = 1000000
         self.limits = Limits(self.settings, self.store, self.host)
         self.installer = Installer(self.store, self.limits, self.host, self.changed)
+        self.host.settled = self.installer.settled
         self.software = Software(self.tree, self.installer, self.host, self.changed)
         self.tree.objects[9] = self.software
         self.installer.resume()
@@ -68,9 +69,6 @@ class Rig:
 
     def changed(self, what):
         self.changes.append(what)
-
-    def settled(self, instance, error):
-        self.installer.settled(instance, error)
 
     def load(self, record):
         if self.store.digest(record["code"]) != record["sha256"]:

@@ -272,6 +272,21 @@ class TestApi(HostTest):
         found = sorted([(port.application, port.value) for port in self.rig.tree.objects[3300].ports.values()])
         self.assertEqual(found, [("1000/average", 3.0), ("1000/count", 3)])
 
+    def test_integers_that_are_too_large(self):
+        for value, phase in (
+            (2**63 - 1, "running"),
+            (-(2**63), "running"),
+            (2**63, "crashed"),
+            (10**30, "crashed"),
+        ):
+            instance = self.deploy(
+                header={"out": [["count", 0, "", ""]]},
+                setup=lambda service, value=value: service.output("count", value),
+            )
+            self.rig.step()
+            self.assertEqual(self.phase(instance), phase)
+            self.rig.software.delete(instance)
+
     def test_an_output_that_was_not_declared(self):
         instance = self.deploy(setup=lambda service: service.output("other", 1))
         self.rig.step()

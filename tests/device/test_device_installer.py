@@ -272,6 +272,28 @@ class TestUpdate(InstallerTest):
             self.software.delete(instance)
             self.assertEqual(self.files(), [])
 
+    def test_flash_that_fails_when_an_update_has_started(self):
+        for digest in ("better", "bad"):
+            instance = self.rig.deploy("good")
+            self.rig.step()
+            self.update(instance, digest)
+            save = self.rig.store.save
+
+            def full(*_):
+                raise OSError(28)
+
+            self.rig.store.save = full
+            self.rig.step()
+            self.rig.step()
+            self.rig.store.save = save
+            self.assertEqual(self.rig.value(instance, 27512), "running")
+            self.restart()
+            self.rig.step()
+            self.rig.step()
+            self.assertEqual(self.rig.value(instance, 27511), "better" if digest == "better" else "good")
+            self.software.delete(instance)
+            self.assertEqual(self.files(), [])
+
     def test_an_update_of_an_update_that_has_not_started(self):
         instance = self.rig.deploy("good")
         self.rig.step()

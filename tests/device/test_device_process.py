@@ -254,6 +254,17 @@ def test_a_gateway_that_has_forgotten_the_device(firmware: Path, tmp_path: Path,
     assert [path for _, path, _, _ in gateway.registrations][:3] == [["rd"], ["rd", "5a"], ["rd"]]
 
 
+def test_a_gateway_that_was_started_anew_is_noticed_by_what_it_refuses(
+    gateway: Gateway, device: DeviceProcess
+) -> None:
+    gateway.deploy(COUNTER)
+    gateway.wait_for(lambda: value_of(gateway, "1000/average"), "no output comes")
+    gateway.request(coap.GET, "3303", OBSERVE=0)
+    gateway.update_code = coap.NOT_FOUND
+    gateway.refuses = True
+    gateway.wait_registered(2)  # long before half of its lifetime has passed
+
+
 def test_a_device_that_is_not_enrolled_tries_again(firmware: Path, tmp_path: Path, gateway: Gateway) -> None:
     gateway.registration_code = coap.FORBIDDEN
     with DeviceProcess(firmware, tmp_path / "flash", gateway) as device:

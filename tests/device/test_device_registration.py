@@ -151,6 +151,18 @@ class TestRegistration(RegistrationTest):
         self.answer(coap.CHANGED, 10)
         self.assertEqual(self.registration.poll(11), 60010)
 
+    def test_an_update_that_is_asked_for(self):
+        self.register()
+        self.registration.trigger()
+        self.registration.poll(10)
+        self.assertEqual(len(self.sent), 2)
+        self.answer(coap.NOT_FOUND, 10)
+        self.registration.poll(10)
+        self.answer(coap.FORBIDDEN, 10)
+        self.registration.trigger()  # no reason to ask again before the delay has passed
+        self.registration.poll(11)
+        self.assertEqual(len(self.sent), 3)
+
     def test_goodbye(self):
         done = []
         self.register()

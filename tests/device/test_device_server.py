@@ -51,7 +51,9 @@ class ServerTest(unittest.TestCase):
         self.tree = Tree()
         self.counter = self.tree.objects[3300] = Counter()
         self.tree.objects[3] = Fixed(lambda instance: [(0, "FITA"), (21, 128)])
+        self.refusals = []
         self.server = Server(self.tree)
+        self.server.refused = lambda: self.refusals.append(True)
         self.sent = []
         self.exchange = Exchange(
             lambda datagram, address: self.sent.append(coap.decode(datagram)), self.server.handle
@@ -229,6 +231,38 @@ class TestObservation(ServerTest):
         self.change(7)
         self.assertEqual(len(self.sent), 1)
         self.assertFalse(self.server.observed)
+        self.assertEqual(self.refusals, [True])
+
+    def test_a_fault_ends_it_and_no_other(self):
+        self.observe("3300/0/5700")
+        self.observe("3/0/21", b"u")
+        read = self.counter.read
+
+        def fail(instance):
+            raise RuntimeError("broken")
+
+        self.counter.read = fail
+        self.server.changed(None)
+        self.server.flush(self.exchange, 0)
+        self.assertEqual([note.code for note in self.sent], [coap.SERVER_ERROR])
+        self.counter.read = read
+        self.assertTrue(self.server.observed)
+
+    def test_a_notification_for_which_there_is_no_memory_is_sent_later(self):
+        self.observe("3300/0/5700")
+        read = self.counter.read
+
+        def exhaust(instance):
+            raise MemoryError
+
+        self.counter.read = exhaust
+        self.server.changed(None)
+        with self.assertRaises(MemoryError):
+            self.server.flush(self.exchange, 0)
+        self.counter.read = read
+        self.counter.values[0] = 6
+        self.server.flush(self.exchange, 0)
+        self.assertEqual([note.payload for note in self.sent], [b"6"])
 
     def test_silence_ends_it(self):
         self.observe("3300/0/5700")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from simulator_gateway import RegisteringGateway
 
 from fita.base.errors import ConfigurationError
@@ -15,6 +17,14 @@ from fita.cli.device import parse_heap
 from fita.cli.main import main
 
 pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The command line sets logging up for its own standard error, which here is gone after the test."""
+    yield
+    structlog.reset_defaults()
+
 
 FITA = Path(sys.executable).parent / "fita"
 
