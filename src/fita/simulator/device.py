@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from fita.simulator.flash import DeviceSpec
 
 LOG_FILE = "device.log"
 _KEPT_LINES = 20
+_LOG_BYTES = 1 << 20
+"""A log that is longer is begun anew when its device starts."""
 _READ_BYTES = 65536
 _LINE_BYTES = 4096
 _REGISTERED = "registered as "
@@ -47,7 +50,7 @@ class SimulatedDevice:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._rest = b""
         self._reader = -1
-        self._log = open(self.log_path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
+        self._log = open(self.log_path, _log_mode(self.log_path), buffering=0)  # noqa: SIM115 - closed by `close`
 
     @property
     def alive(self) -> bool:
@@ -115,3 +118,7 @@ class SimulatedDevice:
             self.state = DeviceState.UNREGISTERED
         if self._on_line is not None:
             self._on_line(self.spec.endpoint, line)
+
+
+def _log_mode(path: Path) -> Literal["ab", "wb"]:
+    return "wb" if path.exists() and path.stat().st_size > _LOG_BYTES else "ab"

@@ -106,6 +106,17 @@ async def test_what_a_device_says_last_is_kept(gateway: RegisteringGateway, tmp_
     assert any("Error" in line for line in reported[0].lines)
 
 
+async def test_a_long_log_is_begun_anew(gateway: RegisteringGateway, tmp_path: Path) -> None:
+    for size, kept in ((100, True), (2 << 20, False)):
+        folder = tmp_path / str(size)
+        (spec,) = specs(gateway, folder)
+        spec.folder.mkdir(parents=True)
+        (spec.folder / "device.log").write_bytes(b"x" * size + b"\n")
+        async with Fleet([spec]):
+            pass
+        assert (spec.folder / "device.log").read_bytes().startswith(b"x") is kept
+
+
 async def test_a_reboot_starts_the_device_again(gateway: RegisteringGateway, tmp_path: Path) -> None:
     async with Fleet(specs(gateway, tmp_path)) as fleet:
         first = fleet.devices["d0"]
