@@ -35,7 +35,10 @@ _FIELDS = (
 )
 
 # By the number in bits 10-13 of sys.implementation._mpy (enum MP_NATIVE_ARCH_* of py/persistentcode.h).
-_ARCHITECTURES = "any x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin rv32imc rv64imc"
+_ARCHITECTURES = (
+    "any x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin rv32imc rv64imc"
+)
+
 
 class ConfigurationError(ValueError):
     """`device.json` cannot be used."""

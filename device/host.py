@@ -62,7 +62,7 @@ class Host:
         return first
 
     def relieve(self):
-        """Crash the service with the most memory, because the device itself has none left; whether there was one."""
+        """Crash the service with the most memory, because the device has none left; whether there was one."""
         largest = None
         for runner in self.runners.values():
             if runner.memory and (largest is None or runner.memory > largest.memory):

@@ -23,7 +23,7 @@ _UPLOAD_PATIENCE_MS = const(120000)
 
 
 class Entry:
-    """One instance of object 9. Records are dicts with header, code (file), sha256, active and sometimes previous."""
+    """One instance of object 9. Records are dicts: header, code (file), sha256, active, sometimes previous."""
 
     def __init__(self, state=INITIAL, result=0, record=None):
         self.state = state
@@ -99,7 +99,12 @@ class Installer:
         if not ended:
             return
         self._end_upload(entry)
-        entry.update = {"header": upload.header, "code": upload.name, "sha256": upload.sha256, "active": False}
+        entry.update = {
+            "header": upload.header,
+            "code": upload.name,
+            "sha256": upload.sha256,
+            "active": False,
+        }
         self._enter(instance, DELIVERED, _RESULT_VERIFIED)
 
     def install(self, instance):

@@ -1,4 +1,4 @@
-"""Starts the device whose `device.json` is in the folder given as the only argument, or at the top of the flash."""
+"""Starts the device whose `device.json` is in the folder given as argument, or at the top of the flash."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""One service on its way: what it is, where it stands, what it costs. Calls its functions contained and metered."""
+"""One service: what it is, where it stands, what it costs. Calls its functions contained and metered."""
 
 import gc
 import io

@@ -49,7 +49,9 @@ def make(options):
     if kind == "daily":
         mean, swing, day_s = _numbers(given, (18.0, 6.0, _DAY_S))
         start = (_mix(seed) & 1023) / 1024 - 0.125
-        return Signal(lambda ms: mean - swing * _day(start + ms / (1000 * day_s)) + noise(seed, ms // _STEP_MS) / 20)
+        return Signal(
+            lambda ms: mean - swing * _day(start + ms / (1000 * day_s)) + noise(seed, ms // _STEP_MS) / 20
+        )
     raise ValueError("no signal " + kind)
 
 

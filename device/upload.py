@@ -81,4 +81,3 @@ class Upload:
             if len(self._head) >= _HEAD:
                 self._accept_code(self._head)
         self._file.write(data)
-
