@@ -169,7 +169,9 @@ def _records(words: tuple[int, ...], count: int) -> tuple[tuple[Record, ...], in
 def _edges(words: tuple[int, ...], count: int) -> tuple[Edge, ...]:
     if len(words) != count * EDGE_WORDS:
         raise PackError("the table does not end with its edges", hint="pack the model again")
-    parts = (words[place : place + EDGE_WORDS] for place in range(0, len(words), EDGE_WORDS))
+    parts = [words[place : place + EDGE_WORDS] for place in range(0, len(words), EDGE_WORDS)]
+    if any(part[0] not in set(Direction) for part in parts):
+        raise PackError("an edge has no direction", hint="pack the model again")
     return tuple(
         Edge(
             direction=Direction(part[0]),
