@@ -76,19 +76,19 @@ def _constants(source: str) -> dict[str, str]:
     return {name: repr(value) for name, value, _ in _definitions(source)}
 
 
-def _definitions(source: str) -> Iterator[tuple[str, int | str, int]]:
-    """Name, value and line of each constant."""
+def _definitions(source: str) -> Iterator[tuple[str, int | str, range]]:
+    """Name, value and lines of each constant."""
     for node in ast.parse(source).body:
         match node:
             case ast.Assign(
                 targets=[ast.Name(id=name)],
                 value=ast.Call(func=ast.Name(id="const"), args=[ast.Constant(value=int() as value)]),
             ) if name.isupper():
-                yield name, value, node.lineno
+                yield name, value, range(node.lineno, (node.end_lineno or node.lineno) + 1)
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str() as value)) if (
                 name.isupper()
             ):
-                yield name, value, node.lineno
+                yield name, value, range(node.lineno, (node.end_lineno or node.lineno) + 1)
             case _:
                 pass
 
@@ -116,7 +116,7 @@ def _shrink_file(name: str, source: str, constants: Constants) -> str:
             if text not in short:
                 short[text] = next(names)
             edits.replace(token, token, short[text])
-    return _drop(edits.apply(source), known, [line for _, _, line in _definitions(source)])
+    return _drop(edits.apply(source), known, [line for _, _, lines in _definitions(source) for line in lines])
 
 
 def _defines(token: TokenInfo) -> bool:

@@ -17,7 +17,9 @@ from micropython import const
 
 GET = const(1)
 POST = const(2)
-NAME = "text"
+NAME = (
+    "text"
+)
 _MASK = const(0x0F)
 TABLE = (1, 2)
 
