@@ -1,4 +1,4 @@
-"""Element by element: ADD, SUB, MUL, tables, QUANTIZE, SOFTMAX. See kernel_weighted for `t`, `at`, _EXTEND, _SPLIT.
+"""Element by element: ADD, SUB, MUL, tables, QUANTIZE, SOFTMAX. See kernel_weighted for names and builds.
 
 Exact to TFLite Micro without floats: borders to float32 are tables and comparisons of bits.
 """
@@ -41,29 +41,7 @@ def elementwise(t: ptr32, at: int, arena: ptr8, constants: ptr8):
             while True:
                 m = p[at]
                 s = (p[at + 1] << _EXTEND) >> _EXTEND
-                if s > 0:
-                    v = v << s
-                    v = (v << _EXTEND) >> _EXTEND
-                if _SPLIT:
-                    h = v >> 16
-                    r = v & 65535
-                    n = m & 65535
-                    m = m >> 16
-                    e = h * n
-                    d = r * m
-                    r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-                    v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-                else:
-                    v = (((v * m) >> 30) + 1) >> 1
-                if s < 0:
-                    m = (1 << (0 - s)) - 1
-                    r = v & m
-                    m = m >> 1
-                    if v < 0:
-                        m += 1
-                    v = v >> (0 - s)
-                    if r > m:
-                        v += 1
+                v = rescaled(v, m, s)  # inline
                 if at == 13:
                     r = v
                     v = other
@@ -73,11 +51,7 @@ def elementwise(t: ptr32, at: int, arena: ptr8, constants: ptr8):
                 else:
                     break
                 at += 2
-            v += zero
-            if v < least:
-                v = least
-            if v > most:
-                v = most
+            v = clamped(v)  # inline
             out[place] = v
             place += 1
             left += p[9]
@@ -155,17 +129,7 @@ def _product(t, at: int):
     p = ptr32(int(ptr32(t)) + (at << 2))
     v = (p[10] << _EXTEND) >> _EXTEND
     m = p[11]
-    if _SPLIT:
-        h = v >> 16
-        r = v & 65535
-        n = m & 65535
-        m = m >> 16
-        e = h * n
-        d = r * m
-        r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-        v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-    else:
-        v = (((v * m) >> 30) + 1) >> 1
+    v = high_product(v, m)  # inline
     p[10] = v
 
 
@@ -195,44 +159,13 @@ def softmax(t, at: int, arena: ptr8, constants: ptr8):
             if (v & 4095) > 2047:
                 total += 1
             i += 1
-        # 1 / total by three of Newton's steps, as gemmlowp makes them.
-        bits = 34
-        while (total >> 30) == 0 and bits > 0:
-            total = total << 1
-            bits -= 1
-        p[10] = p[8]
-        p[11] = total
-        _product(t, at)
-        x = p[7] + ((p[10] << _EXTEND) >> _EXTEND)
-        i = 3
-        while i > 0:
-            p[10] = x
-            p[11] = total
-            _product(t, at)
-            p[10] = (1 << 29) - ((p[10] << _EXTEND) >> _EXTEND)
-            p[11] = x
-            _product(t, at)
-            x += ((p[10] << _EXTEND) >> _EXTEND) << 2
-            i -= 1
-        fraction = p[9]
-        if (x >> 30) == 0:
-            fraction = x << 1
+        fraction = reciprocal(p, total)  # inline
         mask = (1 << bits) - 1
         i = 0
         while i < depth:
             v = table[top - (a[i] ^ 128)]
             m = fraction
-            if _SPLIT:
-                h = v >> 16
-                r = v & 65535
-                n = m & 65535
-                m = m >> 16
-                e = h * n
-                d = r * m
-                r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-                v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-            else:
-                v = (((v * m) >> 30) + 1) >> 1
+            v = high_product(v, m)  # inline
             r = v & mask
             v = (v >> bits) - 128
             if r > (mask >> 1):

@@ -1,4 +1,7 @@
-"""Copies: inside the arena, from constants, and between the arena and messages. See kernel_weighted for `t`, `at`, _EXTEND."""
+"""Copies: inside the arena, from constants, and between the arena and messages.
+
+See kernel_weighted for names and builds.
+"""
 
 from micropython import const
 

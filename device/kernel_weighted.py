@@ -4,8 +4,9 @@ A record's words say everything; see docs/reference/segment-format.md. `t` is th
 it. Inputs are gathered with 128 added into `patch`, weights lie with 128 added in flash, and the bias makes up for
 both, so that the innermost loop multiplies unsigned bytes.
 
-_EXTEND is 32 on 64-bit processors, where words are read without their sign, and 0 on 32-bit ones; _SPLIT is 1
-where a product of two words does not fit a register. Builds set both lines.
+The build sets two lines in every file of kernels: _EXTEND is 32 on 64-bit processors, where words are read without
+their sign, and 0 on 32-bit ones; _SPLIT is 1 where a product of two words does not fit a register. And it puts the
+parts of kernel_inline where a line ends in `# inline`.
 """
 
 from micropython import const
@@ -42,84 +43,22 @@ def convolution(t: ptr32, at: int, arena: ptr8, constants: ptr8):
     while oy < p[11]:
         ox = 0
         while ox < p[12]:
-            total = 0
-            k = 0
-            y = oy * p[16] - p[20]
-            ky = p[14]
-            while ky > 0:
-                x = ox * p[17] - p[21]
-                kx = p[15]
-                while kx > 0:
-                    i = 0
-                    if y >= 0 and y < height and x >= 0 and x < width:
-                        pixel = ptr8(image + (y * width + x) * depth)
-                        while i < depth:
-                            value = pixel[i] ^ 128
-                            patch[k] = value
-                            total += value
-                            k += 1
-                            i += 1
-                    else:
-                        total += padding * depth
-                        while i < depth:
-                            patch[k] = padding
-                            k += 1
-                            i += 1
-                    x += p[19]
-                    kx -= 1
-                y += p[18]
-                ky -= 1
+            total = gathered(p, image, patch, ox, oy)  # inline
             total = total << 7
             w = flash + p[4]
             o = 0
             while o < channels:
                 q = int(patch)
                 v = bias[o] - total
-                while q < whole:
-                    a = ptr8(q)
-                    b = ptr8(w)
-                    v += a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3] + a[4] * b[4] + a[5] * b[5] + a[6] * b[6] + a[7] * b[7]
-                    q += 8
-                    w += 8
-                while q < end:
-                    a = ptr8(q)
-                    b = ptr8(w)
-                    v += a[0] * b[0]
-                    q += 1
-                    w += 1
+                v = multiplied(v, q, w)  # inline
                 if partial:
                     sums[place] = v
                 else:
                     v = (v << _EXTEND) >> _EXTEND
                     m = factors[o]
                     s = (shifts[o] ^ 128) - 128
-                    if s > 0:
-                        v = v << s
-                    if _SPLIT:
-                        h = v >> 16
-                        r = v & 65535
-                        n = m & 65535
-                        m = m >> 16
-                        e = h * n
-                        d = r * m
-                        r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-                        v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-                    else:
-                        v = (((v * m) >> 30) + 1) >> 1
-                    if s < 0:
-                        m = (1 << (0 - s)) - 1
-                        r = v & m
-                        m = m >> 1
-                        if v < 0:
-                            m += 1
-                        v = v >> (0 - s)
-                        if r > m:
-                            v += 1
-                    v += zero
-                    if v < least:
-                        v = least
-                    if v > most:
-                        v = most
+                    v = rescaled(v, m, s)  # inline
+                    v = clamped(v)  # inline
                     out[place] = v
                 place += 1
                 o += 1
@@ -166,32 +105,9 @@ def depthwise(t: ptr32, at: int, arena: ptr8, constants: ptr8):
             while o < channels:
                 v = bias[o]
                 if fast:
-                    b = ptr8(w)
-                    a = ptr8(source)
-                    v += (a[0] ^ 128) * (b[0] - 128) + (a[column] ^ 128) * (b[1] - 128) + (a[column2] ^ 128) * (b[2] - 128)
-                    a = ptr8(source + row)
-                    v += (a[0] ^ 128) * (b[3] - 128) + (a[column] ^ 128) * (b[4] - 128) + (a[column2] ^ 128) * (b[5] - 128)
-                    a = ptr8(source + row + row)
-                    v += (a[0] ^ 128) * (b[6] - 128) + (a[column] ^ 128) * (b[7] - 128) + (a[column2] ^ 128) * (b[8] - 128)
-                    w += 9
+                    v = inner_taps(v, source, w)  # inline
                 else:
-                    a = ptr8(source)
-                    y = top
-                    ky = p[14]
-                    while ky > 0:
-                        x = left
-                        kx = p[15]
-                        while kx > 0:
-                            b = ptr8(w)
-                            if y >= 0 and y < height and x >= 0 and x < width:
-                                v += (a[((y - top) * width + x - left) * depth] ^ 128) * (b[0] - 128)
-                            else:
-                                v += padding * (b[0] - 128)
-                            w += 1
-                            x += p[19]
-                            kx -= 1
-                        y += p[18]
-                        ky -= 1
+                    v = taps(v, source, w)  # inline
                 again -= 1
                 if again == 0:
                     again = multiplier
@@ -199,33 +115,8 @@ def depthwise(t: ptr32, at: int, arena: ptr8, constants: ptr8):
                 v = (v << _EXTEND) >> _EXTEND
                 m = factors[o]
                 s = (shifts[o] ^ 128) - 128
-                if s > 0:
-                    v = v << s
-                if _SPLIT:
-                    h = v >> 16
-                    r = v & 65535
-                    n = m & 65535
-                    m = m >> 16
-                    e = h * n
-                    d = r * m
-                    r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-                    v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-                else:
-                    v = (((v * m) >> 30) + 1) >> 1
-                if s < 0:
-                    m = (1 << (0 - s)) - 1
-                    r = v & m
-                    m = m >> 1
-                    if v < 0:
-                        m += 1
-                    v = v >> (0 - s)
-                    if r > m:
-                        v += 1
-                v += zero
-                if v < least:
-                    v = least
-                if v > most:
-                    v = most
+                v = rescaled(v, m, s)  # inline
+                v = clamped(v)  # inline
                 out[place] = v
                 place += 1
                 o += 1

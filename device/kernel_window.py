@@ -1,4 +1,4 @@
-"""Pools, means and the joining of partial sums, exact to TFLite Micro. See kernel_weighted for `t`, `at`, _EXTEND, _SPLIT."""
+"""Pools, means, the joining of partial sums, exact to TFLite Micro. See kernel_weighted for names and builds."""
 
 from micropython import const
 
@@ -90,29 +90,7 @@ def mean(t: ptr32, at: int, arena: ptr8, constants: ptr8):
             i -= 1
         m = p[9]
         s = (p[10] << _EXTEND) >> _EXTEND
-        if s > 0:
-            v = v << s
-        v = (v << _EXTEND) >> _EXTEND
-        if _SPLIT:
-            h = v >> 16
-            r = v & 65535
-            n = m & 65535
-            m = m >> 16
-            e = h * n
-            d = r * m
-            r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-            v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-        else:
-            v = (((v * m) >> 30) + 1) >> 1
-        if s < 0:
-            m = (1 << (0 - s)) - 1
-            r = v & m
-            m = m >> 1
-            if v < 0:
-                m += 1
-            v = v >> (0 - s)
-            if r > m:
-                v += 1
+        v = rescaled(v, m, s)  # inline
         v += zero
         if v < -128:
             v = -128
@@ -156,33 +134,8 @@ def accumulate(t: ptr32, at: int, arena: ptr8, constants: ptr8):
             v = (v << _EXTEND) >> _EXTEND
             m = factors[o]
             s = (shifts[o] ^ 128) - 128
-            if s > 0:
-                v = v << s
-            if _SPLIT:
-                h = v >> 16
-                r = v & 65535
-                n = m & 65535
-                m = m >> 16
-                e = h * n
-                d = r * m
-                r = (r * (n >> 8) + ((r * (n & 255)) >> 8)) >> 8
-                v = ((h * m) << 1) + (e >> 15) + (d >> 15) + (((e & 32767) + (d & 32767) + r + 16384) >> 15)
-            else:
-                v = (((v * m) >> 30) + 1) >> 1
-            if s < 0:
-                m = (1 << (0 - s)) - 1
-                r = v & m
-                m = m >> 1
-                if v < 0:
-                    m += 1
-                v = v >> (0 - s)
-                if r > m:
-                    v += 1
-            v += zero
-            if v < least:
-                v = least
-            if v > most:
-                v = most
+            v = rescaled(v, m, s)  # inline
+            v = clamped(v)  # inline
             out[place] = v
             place += 1
             o += 1

@@ -1,8 +1,8 @@
-"""Runs one segment of a model: load its file, feed its inputs, run, take its outputs. See docs/reference/segment-format.md.
+"""Runs one segment of a model: load its file, feed its inputs, run, take its outputs.
 
-Everything is allocated at load; `run` allocates nothing. What is taken at most stands in the header: `ram_bytes`, and
-the constants on top where they are not read in place. A file is believed when its digest is right and nothing in it
-reaches beyond its own memory.
+docs/reference/segment-format.md describes the file. Everything is allocated at load; `run` allocates nothing. What
+is taken at most stands in the header: `ram_bytes`, and the constants on top where they are not read in place. A
+file is believed when its digest is right and nothing in it reaches beyond its own memory.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-// Convolutions, dense layers and depthwise convolutions. The same records and the same bytes as kernel_weighted.py.
+// Convolutions, dense layers, depthwise convolutions. The same records and the same bytes as kernel_weighted.py.
 #include "record.h"
 
 #ifdef __SSE2__
@@ -133,7 +133,8 @@ KERNEL(depthwise) {
     struct call c = called(arguments);
     const int32_t *p = c.p;
     const int32_t *bias = (const int32_t *)(const void *)(c.constants + p[5]);
-    struct scaling s = {(const int32_t *)(const void *)(c.constants + p[6]), c.constants + p[7], p[23], p[24], p[25]};
+    struct scaling s = {(const int32_t *)(const void *)(c.constants + p[6]), c.constants + p[7],
+                        p[23], p[24], p[25]};
     int height = p[8], width = p[9], depth = p[10], multiplier = p[26];
     ptrdiff_t column = (ptrdiff_t)p[19] * depth, row = (ptrdiff_t)p[18] * width * depth;
     uint8_t *out = c.arena + p[3];

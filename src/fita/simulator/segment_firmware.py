@@ -1,14 +1,18 @@
 """The segment executor and its kernels as bytecode with native code for one kind of processor.
 
-One source serves all: two lines of each kernel file say how wide the processor's words are; the build sets them.
+One source serves all: two lines of each kernel file say how wide the processor's words are, and lines that end in
+`# inline` stand for parts that kernels share. The build sets the ones and replaces the others.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from textwrap import dedent, indent
 
 from fita.base.resource import resource_folder
 from fita.oci.build.compiler import find_compiler
@@ -21,6 +25,7 @@ _FILES = (
     "kernel", "kernel_element", "kernel_move", "kernel_weighted", "kernel_window",
     "segment", "segment_check", "segment_error", "segment_main",
 )  # fmt: skip
+_INLINE = re.compile(r"^( *)[^#\n]*\b(\w+)\([^#\n]*\)  # inline\n", re.MULTILINE)
 _WORD_LINES = re.compile(r"^(_EXTEND|_SPLIT) = const\(\d+\)$", re.MULTILINE)
 
 
@@ -46,9 +51,24 @@ CORTEX_M = Processor(architecture="armv7m", word_bits=32)
 
 
 def source_for(processor: Processor, text: str) -> str:
-    """A kernel file's text with its word lines set."""
-    words = processor.words
-    return _WORD_LINES.sub(lambda match: f"{match[1]} = const({words[match[1]]})", text)
+    """A kernel file's text with its word lines set and its inlined parts in place."""
+    words, parts = processor.words, _inlined_parts()
+    text = _WORD_LINES.sub(lambda match: f"{match[1]} = const({words[match[1]]})", text)
+    while (match := _INLINE.search(text)) is not None:
+        text = text[: match.start()] + indent(parts[match[2]], match[1]) + text[match.end() :]
+    return text
+
+
+@cache
+def _inlined_parts() -> dict[str, str]:
+    """The functions of kernel_inline by name: what they do, without their head and their return."""
+    text = (resource_folder("device") / "kernel_inline.py").read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    return {
+        node.name: dedent("".join(lines[node.lineno : node.body[-1].lineno - 1]))
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
 def compile_segment_firmware(
