@@ -1,4 +1,4 @@
-"""Folders that travel with the package: the device runtime, deploy manifests, the control plane's source, demos."""
+"""Folders that travel with the package: the device runtime, deploy manifests, the control plane's source, demos, models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from fita.base.errors import FitaError
 
-Folder = Literal["device", "deploy", "controlplane", "demos"]
+Folder = Literal["device", "deploy", "controlplane", "demos", "models"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fita import __version__
 from fita.base.errors import FitaError
-from fita.cli import demo, device, enrolment, gateway, kubectl, outputs, service, status, up
+from fita.cli import demo, device, enrolment, gateway, kubectl, model, outputs, service, status, up
 
 app = typer.Typer(
     name="fita",
@@ -36,6 +36,7 @@ device.app.command(name="revoke")(enrolment.revoke)
 device.app.command(name="list")(enrolment.list_devices)
 app.add_typer(device.app, name="device")
 app.add_typer(service.app, name="service")
+app.add_typer(model.app, name="model")
 app.add_typer(demo.app, name="demo")
 
 _settings = {"verbosity": 0}

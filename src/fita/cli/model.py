@@ -1,0 +1,10 @@
+"""`fita model`: inspect a quantised model, plan its split, run it in parts."""
+
+from __future__ import annotations
+
+import typer
+
+from fita.cli import model_run
+
+app = typer.Typer(help="Neural networks in parts over several devices.", no_args_is_help=True)
+app.command(name="run")(model_run.run)
