@@ -69,11 +69,12 @@ class Server:
         answer.code = coap.CONTENT
         observe = message.option(coap.OBSERVE)
         if observe is not None:
-            self._cancel(address, message.token, path)
+            sequence = self._cancel(address, message.token, path)
             if observe == 0 and len(self._observations) < _MAX_OBSERVATIONS:
                 checksum = crc32(payload)
-                self._observations.append([path, address, message.token, accept, 0, False, False, checksum])
-                answer.add(coap.OBSERVE, 0)
+                entry = [path, address, message.token, accept, sequence, False, False, checksum]
+                self._observations.append(entry)
+                answer.add(coap.OBSERVE, sequence)
         self._attach(answer, path, accept, form, payload, message.option(coap.BLOCK2))
 
     def _payload(self, path, accept, block):
@@ -150,10 +151,16 @@ class Server:
     # Observations
 
     def _cancel(self, address, token, path):
-        """End the observation `token`, and that of the same path: an observer has no use for two."""
+        """End the observation `token`, and that of the same path: an observer has no use for two.
+
+        Returns the number for the first answer of one that takes its place: numbers must grow (RFC 7641 section 4.4).
+        """
+        sequence = 0
         for entry in self._observations[:]:
             if entry[_ADDRESS] == address and (entry[_TOKEN] == token or entry[_PATH] == path):
                 self._observations.remove(entry)
+                sequence = (entry[_SEQUENCE] + 1) & 0xFFFFFF
+        return sequence
 
     def cancel_all(self):
         """Forget all observations, as a new registration demands (LwM2M 1.1 section 6.4.2)."""
