@@ -61,6 +61,7 @@ def _frames(video: Path) -> Iterator[tuple[int, int, Frame]]:
 
 
 def _detector() -> Any:
+    cv2.setNumThreads(1)  # with more, the order of what it finds changes from run to run
     detector = cv2.HOGDescriptor()
     detector.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
     return detector
