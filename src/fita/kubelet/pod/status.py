@@ -60,11 +60,9 @@ def pod_status(pod: Pod, view: PodView, *, now: datetime) -> PodStatus:
     """The status of a pod whose device is there."""
     container = _container_status(pod, view, now=now)
     statuses = [container, *_other_containers(pod, view)]
-    phase, reason, message = _phase(pod, view, container)
+    phase = _phase(pod, container)
     return PodStatus(
         phase=phase,
-        reason=reason,
-        message=message,
         start_time=pod.status.start_time or rfc3339(now),
         pod_ip=view.address_ip or pod.status.pod_ip,
         host_ip=view.address_ip or pod.status.host_ip,
@@ -259,15 +257,12 @@ def _other_containers(pod: Pod, view: PodView) -> list[ContainerStatus]:
     ]
 
 
-def _phase(pod: Pod, view: PodView, container: ContainerStatus) -> tuple[str, str, str]:
-    """Phase, reason and message. Once it ran it is Running, also while it is started again."""
+def _phase(pod: Pod, container: ContainerStatus) -> str:
+    """Once it ran it is Running, also while it is started again."""
     if container.state.terminated is not None:
-        ended = container.state.terminated
-        return "Failed", ended.reason, ended.message
+        return "Failed"
     ran = container.state.running is not None or container.last_state.terminated is not None
-    if ran or pod.status.phase == "Running":
-        return "Running", "", ""
-    return "Pending", "", ""
+    return "Running" if ran or pod.status.phase == "Running" else "Pending"
 
 
 def _conditions(pod: Pod, view: PodView, container: ContainerStatus, phase: str) -> list[PodCondition]:
