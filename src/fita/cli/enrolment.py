@@ -82,20 +82,21 @@ def list_devices(
 
 
 def _print_table(devices: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from fita.cli.table import print_table
 
-    table = Table("ENDPOINT", "ENABLED", "ONLINE", "NODE", "LAST SEEN", box=None, pad_edge=False)
+    rows = []
     for device in devices:
         spec, status = device.get("spec", {}), device.get("status", {})
-        table.add_row(
-            spec.get("endpoint") or device["metadata"]["name"],
-            "yes" if spec.get("enabled", True) else "no",
-            "yes" if status.get("online") else "no",
-            status.get("node", ""),
-            status.get("lastSeenAt", ""),
+        rows.append(
+            (
+                spec.get("endpoint") or device["metadata"]["name"],
+                "yes" if spec.get("enabled", True) else "no",
+                "yes" if status.get("online") else "no",
+                status.get("node", ""),
+                status.get("lastSeenAt", ""),
+            )
         )
-    Console(soft_wrap=True).print(table if devices else "No devices are enrolled.")
+    print_table(("ENDPOINT", "ENABLED", "ONLINE", "NODE", "LAST SEEN"), rows, empty="No devices are enrolled.")
 
 
 def _resource_name(endpoint: str) -> str:

@@ -43,22 +43,22 @@ def outputs(
 
 
 def _print_table(items: list[Output]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from fita.cli.table import print_table
 
-    table = Table("NAMESPACE", "POD", "NODE", "OUTPUT", "VALUE", "UNIT", "RECEIVED", box=None, pad_edge=False)
-    for item in items:
-        name = f"{item.service}/{item.key}"
-        table.add_row(
+    columns = ("NAMESPACE", "POD", "NODE", "OUTPUT", "VALUE", "UNIT", "RECEIVED")
+    rows = [
+        (
             item.namespace,
             item.pod,
             item.node or item.device,
-            name,
+            f"{item.service}/{item.key}",
             f"{item.value:g}",
             item.unit,
             item.received_at,
         )
-    Console(soft_wrap=True).print(table if items else "No outputs yet.")
+        for item in items
+    ]
+    print_table(columns, rows, empty="No outputs yet.")
 
 
 async def _follow(client: OutputClient, *, as_json: bool) -> None:
