@@ -262,12 +262,11 @@ def _fields(service: PlatformReport) -> list[tuple[str, str]]:
 
 
 def _print_list(items: list[StoreItem]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from fita.cli.table import print_table
 
-    table = Table("REFERENCE", "DIGEST", "SIZE", "PLATFORMS", box=None, pad_edge=False)
+    rows = []
     for item in items:
         size = str(item.code_bytes) if not item.problem else "-"
-        table.add_row(item.reference, item.digest[:19], size, ", ".join(item.platforms) or item.problem)
-    console = Console(soft_wrap=True)
-    console.print(table if items else "No services yet. `fita service build DIR` makes one.", markup=False)
+        rows.append((item.reference, item.digest[:19], size, ", ".join(item.platforms) or item.problem))
+    empty = "No services yet. `fita service build DIR` makes one."
+    print_table(("REFERENCE", "DIGEST", "SIZE", "PLATFORMS"), rows, empty=empty)
