@@ -137,6 +137,29 @@ def taps(v, source, w):
     return v
 
 
+def pooled(first, c):
+    # The sum or the largest of one channel under the part of a window that lies inside the image, 128 added.
+    v = 0
+    line = first + c
+    while line < end:
+        q = line
+        stop = line + reach
+        if largest:
+            while q < stop:
+                a = ptr8(q)
+                s = a[0] ^ 128
+                if s > v:
+                    v = s
+                q += depth
+        else:
+            while q < stop:
+                a = ptr8(q)
+                v += a[0] ^ 128
+                q += depth
+        line += row
+    return v
+
+
 def reciprocal(p, total):
     # `fraction` and `bits` of 1 / total by three of Newton's steps, as gemmlowp makes them.
     bits = 34

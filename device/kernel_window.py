@@ -11,54 +11,49 @@ def pool(t: ptr32, at: int, arena: ptr8, constants: ptr8):
     p = ptr32(int(t) + (at << 2))
     image = int(arena) + p[2]
     out = ptr8(int(arena) + p[3])
-    height = p[4]
     width = p[5]
     depth = p[6]
+    row = width * depth
     least = (p[17] << _EXTEND) >> _EXTEND
     most = (p[18] << _EXTEND) >> _EXTEND
+    zero = 0
     largest = p[0] == 4
     place = 0
     oy = 0
     while oy < p[7]:
+        top = oy * p[11] - p[15]
+        bottom = top + p[9]
+        if bottom > p[4]:
+            bottom = p[4]
+        if top < 0:
+            top = 0
         ox = 0
         while ox < p[8]:
+            left = ox * p[12] - p[16]
+            right = left + p[10]
+            if right > width:
+                right = width
+            if left < 0:
+                left = 0
+            n = (bottom - top) * (right - left)
+            if n < 1:
+                n = 1
+            half = n >> 1
+            first = image + top * row + left * depth
+            end = first + (bottom - top) * row
+            reach = (right - left) * depth
             c = 0
             while c < depth:
-                v = 0
-                n = 0
-                y = oy * p[11] - p[15]
-                ky = p[9]
-                while ky > 0:
-                    x = ox * p[12] - p[16]
-                    kx = p[10]
-                    while kx > 0:
-                        if y >= 0 and y < height and x >= 0 and x < width:
-                            a = ptr8(image + (y * width + x) * depth + c)
-                            s = a[0] ^ 128
-                            if largest:
-                                if s > v:
-                                    v = s
-                            else:
-                                v += s
-                                n += 1
-                        x += p[14]
-                        kx -= 1
-                    y += p[13]
-                    ky -= 1
+                v = pooled(first, c)  # inline
                 if largest:
                     v -= 128
                 else:
                     v -= n << 7
-                    if n == 0:
-                        n = 1
                     if v > 0:
-                        v = (v + (n >> 1)) // n
+                        v = (v + half) // n
                     else:
-                        v = 0 - (((n >> 1) - v) // n)
-                if v < least:
-                    v = least
-                if v > most:
-                    v = most
+                        v = 0 - ((half - v) // n)
+                v = clamped(v)  # inline
                 out[place] = v
                 place += 1
                 c += 1

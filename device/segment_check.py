@@ -114,6 +114,8 @@ class _Checker:
         outputs = self.word(7) * self.word(8) * depth
         self.in_arena(3, outputs)
         self.work(self.window(9) * outputs)
+        for place in (13, 14):
+            self.natural(place, 1, 1)
 
     def elementwise(self):
         self.natural(2, 0, 2)

@@ -1,24 +1,39 @@
 // Element by element, and copies. The same records and the same bytes as kernel_element.py and kernel_move.py.
 #include "record.h"
 
+// What a record says, out of reach of what the kernel writes.
+struct sum {
+    int32_t mode, run, left_step, right_step, left_zero, right_zero, factors[6], zero, least, most;
+};
+
+static inline void sum_run(const struct sum *s, int32_t mode, bytes left, bytes right, uint8_t *out) {
+    for (int i = 0; i < s->run; i++, left += s->left_step, right += s->right_step) {
+        int32_t a = (*left ^ 128) - s->left_zero, b = (*right ^ 128) - s->right_zero, v = a * b;
+        if (mode != 2) {
+            a = rescaled(a * (1 << 20), s->factors[0], s->factors[1]);
+            b = rescaled(b * (1 << 20), s->factors[2], s->factors[3]);
+            v = mode ? a - b : a + b;
+        }
+        out[i] = (uint8_t)within(rescaled(v, s->factors[4], s->factors[5]) + s->zero, s->least, s->most);
+    }
+}
+
 KERNEL(elementwise) {
     UNUSED;
     struct call c = called(arguments);
     int32_t *p = c.p;
+    const struct sum s = {
+        p[2], p[8], p[9], p[10], p[11], p[12], {p[13], p[14], p[15], p[16], p[17], p[18]}, p[19], p[20], p[21]};
     bytes lhs = p[3] ? c.constants : c.arena, rhs = p[5] ? c.constants : c.arena;
     ptrdiff_t offsets[2] = {p[4], p[6]};
     uint8_t *out = c.arena + p[7];
     do {
-        bytes left = lhs + offsets[0], right = rhs + offsets[1];
-        for (int i = 0; i < p[8]; i++, left += p[9], right += p[10]) {
-            int32_t a = (*left ^ 128) - p[11], b = (*right ^ 128) - p[12], v = a * b;
-            if (p[2] != 2) {
-                a = rescaled(a * (1 << 20), p[13], p[14]);
-                b = rescaled(b * (1 << 20), p[15], p[16]);
-                v = p[2] ? a - b : a + b;
-            }
-            *out++ = (uint8_t)within(rescaled(v, p[17], p[18]) + p[19], p[20], p[21]);
+        if (s.mode == 2) {
+            sum_run(&s, 2, lhs + offsets[0], rhs + offsets[1], out);
+        } else {
+            sum_run(&s, s.mode, lhs + offsets[0], rhs + offsets[1], out);
         }
+        out += s.run;
     } while (step(p + 22, p + 37, 2, offsets));
     return DONE;
 }
