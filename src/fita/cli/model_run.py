@@ -141,12 +141,11 @@ def _print_json(graph: Graph, found: InferenceRun, uses: Sequence[DeviceUse], ex
 
 def _print_tables(graph: Graph, fit: Fit, found: InferenceRun, uses: Sequence[DeviceUse], exact: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table("SEGMENT", "DEVICE", "OPERATORS", "IN", "OUT", "TIME", box=None, pad_edge=False)
-    for packed, took in zip(fit.packed, found.segments, strict=True):
-        table.add_row(
+    from fita.cli.table import print_table
+
+    segments = [
+        (
             str(took.segment),
             took.device,
             str(len(packed.segment.operators)),
@@ -154,11 +153,10 @@ def _print_tables(graph: Graph, fit: Fit, found: InferenceRun, uses: Sequence[De
             f"{took.sent_bytes} B",
             f"{took.run_us / 1000:.1f} ms",
         )
-    console.print(table)
-    console.print()
-    table = Table("DEVICE", "SEGMENTS", "PROMISED", "PEAK", "FREE", "KERNELS", box=None, pad_edge=False)
-    for use in uses:
-        table.add_row(
+        for packed, took in zip(fit.packed, found.segments, strict=True)
+    ]
+    devices = [
+        (
             use.device.name,
             ", ".join(map(str, use.segments)),
             f"{use.promised_bytes} B",
@@ -166,8 +164,13 @@ def _print_tables(graph: Graph, fit: Fit, found: InferenceRun, uses: Sequence[De
             f"{use.heap.free_bytes} B",
             "native" if use.native else "viper",
         )
-    console.print(table)
-    console.print()
+        for use in uses
+    ]
+    print_table(("SEGMENT", "DEVICE", "OPERATORS", "IN", "OUT", "TIME"), segments, empty="No segments.")
+    typer.echo()
+    print_table(("DEVICE", "SEGMENTS", "PROMISED", "PEAK", "FREE", "KERNELS"), devices, empty="No devices.")
+    typer.echo()
+    console = Console(highlight=False, soft_wrap=True)
     for tensor, array in zip(graph.outputs, found.outputs, strict=True):
         console.print(f"{tensor.name}: {_shown(array)}", markup=False)
     verdict = "the same bytes as" if exact else "NOT the same bytes as"
