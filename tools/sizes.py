@@ -1,4 +1,4 @@
-"""Hold the sizes that CONTRIBUTING.md promises: files, functions, classes, packages.
+"""Hold the sizes that CONTRIBUTING.md promises: files, functions, classes.
 
 ``python -m tools.sizes`` prints every violation and exits 1 when there is one.
 """

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -124,7 +125,7 @@ class Authority:
         """Whether this authority has signed `certificate`."""
         try:
             certificate.verify_directly_issued_by(self.certificate)
-        except Exception:  # InvalidSignature, ValueError and TypeError all mean no
+        except (InvalidSignature, ValueError, TypeError):
             return False
         return True
 
