@@ -7,6 +7,7 @@ file is believed when its digest is right and nothing in it reaches beyond its o
 
 import hashlib
 
+import uctypes
 from kernel import KERNELS
 from kernel_move import transfer, word
 from micropython import const
@@ -73,8 +74,12 @@ class Segment:
         if flash is None:
             self._read(file, self.constants, digest)
         else:
-            self.constants = memoryview(flash)[_number(header, 20) :]
-            digest.update(self.constants[:size])
+            # A bytearray over the flash itself, which is what native kernels take.
+            start = uctypes.addressof(flash) + _number(header, 20)
+            if _number(header, 8) > len(flash):
+                raise SegmentError("the segment file is cut off")
+            self.constants = uctypes.bytearray_at(start, size)
+            digest.update(self.constants)
         if digest.digest() != header[_FIXED_BYTES:]:
             raise SegmentError("the segment file is damaged")
         self._places, self._edges_at, self._edges = check(
