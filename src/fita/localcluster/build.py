@@ -6,9 +6,6 @@ nothing but Go's own cache, from which the next one goes on. What comes out depe
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -18,6 +15,8 @@ from pathlib import Path
 
 import structlog
 
+from fita.base.disk import DiskFullError, disk_errors
+from fita.base.lock import FileLock
 from fita.base.resource import resource_folder
 from fita.localcluster.binary import (
     PROGRAM,
@@ -28,13 +27,13 @@ from fita.localcluster.binary import (
     source_hash,
 )
 from fita.localcluster.command import CommandFailedError, LineListener, run_command
-from fita.localcluster.errors import OTHER_CLUSTER_HINT, BuildError, DiskFullError, disk_errors
+from fita.localcluster.errors import OTHER_CLUSTER_HINT, BuildError
 from fita.localcluster.go import Go, find_go
 from fita.localcluster.progress import BuildProgress, BuildStage, ProgressListener, ignore_progress
 
 log = structlog.get_logger(__name__)
 
-POLL_S = 0.2
+WAIT_TOLD_EVERY_S = 0.2
 SCRATCH = ".scratch"
 NETWORK_SIGNS = ("dial tcp", "lookup ", "connection re", "i/o timeout", "TLS handshake", "unexpected EOF", "x509:")
 
@@ -45,7 +44,7 @@ async def ensure_built(
     """The compiled control plane of `sources` (default: those that come with FITA), compiled now if missing.
 
     Takes about 5 minutes on 2 cores the first time and needs the network then. May be cancelled at any time.
-    Raises `BuildError`, `GoMissingError` and `DiskFullError`.
+    Raises `BuildError`, `GoMissingError` and `DiskError`.
     """
     sources = sources or resource_folder("controlplane")
     cache = cache or default_cache_dir()
@@ -68,22 +67,13 @@ async def ensure_built(
 @asynccontextmanager
 async def _only_one(folder: Path, on_progress: ProgressListener) -> AsyncIterator[int]:
     """Hold the folder's lock. The compiler inherits its file: one that lost its parent is waited for too."""
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = FileLock(folder / "lock")
+    while not await lock.acquire(patience_s=WAIT_TOLD_EVERY_S):
+        on_progress(BuildProgress(BuildStage.WAIT))
     try:
-        while not _try_lock(fd):
-            on_progress(BuildProgress(BuildStage.WAIT))
-            await asyncio.sleep(POLL_S)
-        yield fd
+        yield lock.fileno
     finally:
-        os.close(fd)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.release()
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ import structlog
 
 from fita.base.backoff import Backoff
 from fita.base.clock import Clock, rfc3339, utc_now
+from fita.base.disk import DiskError
 from fita.localcluster import pki
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.errors import LocalClusterError, PortInUseError
@@ -44,7 +45,7 @@ class LocalCluster:
     """The cluster of one data folder, started on entry and stopped on exit of ``async with``.
 
     `port` 0 means the last one used, or a free one. Raises on entry: `DataFolderInUseError`, `PortInUseError`,
-    `DiskFullError`, `CertificateError`, `CertificateExpiredError` (the authority's own), `ControlPlaneError`.
+    `DiskError`, `CertificateError`, `CertificateExpiredError` (the authority's own), `ControlPlaneError`.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class LocalCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._resources:
-            with suppress(LocalClusterError):  # a full disk must not keep it from stopping
+            with suppress(DiskError):  # a full disk must not keep it from stopping
                 self._write_state(ready=False)
             await self._running.stop()
         log.info("local cluster stopped", data_dir=str(self.folder.path))
@@ -199,7 +200,7 @@ class LocalCluster:
             await asyncio.sleep(backoff.next_s())
             try:
                 return await self._start()
-            except LocalClusterError as error:
+            except (LocalClusterError, DiskError) as error:
                 log.error("control plane does not start", reason=error.message, hint=error.hint)
 
     async def _keep_log_short(self) -> None:

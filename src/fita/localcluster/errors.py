@@ -7,18 +7,16 @@ FitaError
     ├── DataFolderInUseError    another process runs on the same data folder
     ├── NotRunningError         nothing runs on the data folder
     ├── PortInUseError          the API server's port is taken
-    ├── DiskFullError           a file could not be written for lack of space
     ├── CertificateError        a certificate or key cannot be used
     │   └── CertificateExpiredError
     ├── ControlPlaneError       the control plane ended or does not get ready
     └── ManifestError           a manifest of `deploy/` was refused
+
+What goes wrong with files is in `fita.base.disk`.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fita.base.errors import FitaError
@@ -78,14 +76,6 @@ class PortInUseError(LocalClusterError):
         self.port = port
 
 
-class DiskFullError(LocalClusterError):
-    """A file could not be written for lack of space or quota."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"no space is left on the disk that holds {path}", hint="free some space and start again")
-        self.path = path
-
-
 class CertificateError(LocalClusterError):
     """A certificate or a key in the data folder cannot be used."""
 
@@ -113,14 +103,3 @@ class ControlPlaneError(LocalClusterError):
 
 class ManifestError(LocalClusterError):
     """The API server refused a manifest of FITA's own, or kubectl could not read it."""
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a write that fails for lack of space into a `DiskFullError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(path) from error
-        raise

@@ -1,17 +1,17 @@
 """The data folder of a local cluster: its layout, its lock, and what it says about the process that runs on it.
 
-The lock is an advisory lock on an open file (flock(2)). The control plane inherits that file, so the folder stays
-locked until both the process that started it and the control plane itself have ended, however they ended.
-This module starts and stops nothing.
+There are two locks (`fita.base.lock`). The owner's is its own and says who it is. The other is inherited by the
+control plane, so the folder stays locked until both the process that started it and the control plane itself have
+ended, however they ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,11 @@ from typing import Self
 
 import msgspec
 
-from fita.localcluster.errors import DataFolderInUseError, NotRunningError, disk_errors
+from fita.base.disk import PRIVATE_FOLDER, disk_errors, make_folder, write_private
+from fita.base.lock import FileLock, holder, is_held
+from fita.localcluster.errors import DataFolderInUseError, NotRunningError
 
 POLL_S = 0.1
-PRIVATE_FILE = 0o600
-PRIVATE_FOLDER = 0o700
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +48,16 @@ class DataFolder:
         return cls(path.expanduser().absolute())
 
     @property
+    def lock(self) -> Path:
+        """Held by everyone who runs on the folder."""
+        return self.path / "lock"
+
+    @property
+    def owner_lock(self) -> Path:
+        """Held by the process that started the others."""
+        return self.path / "owner.lock"
+
+    @property
     def pki(self) -> Path:
         return self.path / "pki"
 
@@ -65,8 +75,8 @@ class DataFolder:
 
     def create(self) -> None:
         """Make the folder, for this user only."""
+        make_folder(self.path)
         with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
             if stat.S_IMODE(self.path.stat().st_mode) != PRIVATE_FOLDER:
                 self.path.chmod(PRIVATE_FOLDER)
 
@@ -91,33 +101,26 @@ class FolderLock:
     def __init__(self, folder: DataFolder, *, patience_s: float = 30.0) -> None:
         self._folder = folder
         self._patience_s = patience_s
-        self._fd: int | None = None
+        self._owner = FileLock(folder.owner_lock)
+        self._everyone = FileLock(folder.lock)
 
     @property
     def fileno(self) -> int:
-        if self._fd is None:
-            raise RuntimeError("the folder is not locked")
-        return self._fd
+        return self._everyone.fileno
 
     async def acquire(self) -> None:
-        fd = _open_lock(self._folder)
+        if not await self._owner.acquire():
+            raise DataFolderInUseError(self._folder.path, holder(self._folder.owner_lock))
         try:
-            async with asyncio.timeout(self._patience_s):
-                while not _try_lock(fd, fcntl.LOCK_EX):
-                    self._refuse_if_owner_lives()
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            os.close(fd)
-            raise DataFolderInUseError(self._folder.path, None) from None
+            if not await self._everyone.acquire(patience_s=self._patience_s):
+                raise DataFolderInUseError(self._folder.path, None)
         except BaseException:
-            os.close(fd)
+            self._owner.release()
             raise
-        self._fd = fd
 
     def release(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._everyone.release()
+        self._owner.release()
 
     async def __aenter__(self) -> Self:
         await self.acquire()
@@ -128,77 +131,24 @@ class FolderLock:
     ) -> None:
         self.release()
 
-    def _refuse_if_owner_lives(self) -> None:
-        state = self._folder.read_state()
-        if state is not None and _is_alive(state.pid):
-            raise DataFolderInUseError(self._folder.path, state.pid)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step, readable by this user only."""
-    with disk_errors(path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
 
 def running_state(data_dir: Path) -> ClusterState | None:
     """The state of the cluster that runs on `data_dir` now, or None when none does. For `fita status`."""
     folder = DataFolder.at(data_dir)
-    return folder.read_state() if _is_locked(folder) else None
+    return folder.read_state() if is_held(folder.lock) else None
 
 
 async def shut_down(data_dir: Path) -> None:
     """End the process that runs on `data_dir` and wait until its control plane has stopped too. For `fita down`.
 
-    The caller owns the deadline. Raises `NotRunningError`.
+    Nobody is told to end but who holds the folder. The caller owns the deadline. Raises `NotRunningError`.
     """
     folder = DataFolder.at(data_dir)
-    state = running_state(data_dir)
-    if state is None:
+    if not is_held(folder.lock):
         raise NotRunningError(folder.path)
-    if state.pid != os.getpid() and _is_alive(state.pid):
-        os.kill(state.pid, signal.SIGTERM)
-    while _is_locked(folder):
+    owner = holder(folder.owner_lock)
+    if owner is not None and owner != os.getpid():
+        with suppress(ProcessLookupError):
+            os.kill(owner, signal.SIGTERM)
+    while is_held(folder.lock) or is_held(folder.owner_lock):
         await asyncio.sleep(POLL_S)
-
-
-def _is_locked(folder: DataFolder) -> bool:
-    if not (folder.path / "lock").exists():
-        return False
-    fd = _open_lock(folder)
-    try:
-        return not _try_lock(fd, fcntl.LOCK_SH)
-    finally:
-        os.close(fd)
-
-
-def _open_lock(folder: DataFolder) -> int:
-    with disk_errors(folder.path):
-        return os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-
-
-def _try_lock(fd: int, operation: int) -> bool:
-    try:
-        fcntl.flock(fd, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

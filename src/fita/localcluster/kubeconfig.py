@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from fita.base.clock import Clock, utc_now
-from fita.localcluster.folder import write_private
+from fita.base.disk import write_private
 from fita.localcluster.pki import Authority, Identity, pem_is_current
 
 CLUSTER_NAME = "fita"

@@ -6,8 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from fita.localcluster.errors import disk_errors
-from fita.localcluster.folder import PRIVATE_FILE
+from fita.base.disk import PRIVATE_FILE, disk_errors
 
 LIMIT_BYTES = 8 << 20
 TAIL_BYTES = 64 << 10

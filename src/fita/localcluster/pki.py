@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fita.base.clock import Clock, rfc3339, utc_now
+from fita.base.disk import make_folder, write_private
 from fita.localcluster.errors import CertificateError, CertificateExpiredError
-from fita.localcluster.folder import PRIVATE_FOLDER, write_private
 
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
@@ -153,9 +153,9 @@ def ensure_pki(folder: Path, *, server_names: Sequence[str], clock: Clock = utc_
 
     Writes ``ca``, ``apiserver`` and ``kubelet-client`` (``.crt`` and ``.key``) and ``service-account.key``.
     Raises `CertificateExpiredError` for the authority, `CertificateError` for what cannot be read and
-    `DiskFullError`.
+    `DiskError`.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+    make_folder(folder)
     if (folder / "ca.crt").exists():
         authority = Authority.load(folder, clock=clock)
     else:

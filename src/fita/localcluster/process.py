@@ -12,13 +12,9 @@ import ssl
 
 import aiohttp
 
+from fita.base.disk import DiskFullError
 from fita.localcluster.binary import ControlPlaneBinary
-from fita.localcluster.errors import (
-    ControlPlaneError,
-    DiskFullError,
-    LocalClusterError,
-    PortInUseError,
-)
+from fita.localcluster.errors import ControlPlaneError, LocalClusterError, PortInUseError
 from fita.localcluster.folder import DataFolder
 from fita.localcluster.log import LogFile
 
@@ -98,13 +94,13 @@ class ControlPlaneProcess:
     def ended(self) -> bool:
         return self._process is not None and self._process.returncode is not None
 
-    async def wait_ended(self) -> LocalClusterError:
+    async def wait_ended(self) -> LocalClusterError | DiskFullError:
         """Return when the process has ended by itself, with the reason."""
         if self._process is not None:
             await self._process.wait()
         return self.failure()
 
-    def failure(self) -> LocalClusterError:
+    def failure(self) -> LocalClusterError | DiskFullError:
         """Why the process ended, read from its log."""
         log = "\n".join(self._log.tail())
         if "address already in use" in log:

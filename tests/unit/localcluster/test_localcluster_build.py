@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from fita.base.disk import DiskFullError
 from fita.base.resource import resource_folder
 from fita.localcluster import binary as binary_module
 from fita.localcluster.binary import ControlPlaneBinary, kubernetes_version, remove_unused, source_hash
 from fita.localcluster.build import ensure_built
 from fita.localcluster.command import run_command
-from fita.localcluster.errors import BuildError, DiskFullError
+from fita.localcluster.errors import BuildError
 from fita.localcluster.go import Go
 from fita.localcluster.progress import BuildProgress, BuildStage
 

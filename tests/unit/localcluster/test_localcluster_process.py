@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fita.base.disk import DiskFullError
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
-from fita.localcluster.errors import ControlPlaneError, DiskFullError, LocalClusterError, PortInUseError
+from fita.localcluster.errors import ControlPlaneError, LocalClusterError, PortInUseError
 from fita.localcluster.folder import ClusterState, DataFolder, FolderLock, running_state
 from fita.localcluster.process import ControlPlaneProcess
 
