@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fita.app.settings import GatewaySettings
-from fita.app.state import GatewayState, read_state
+from fita.app.state import GatewayState, refuse_second
 from fita.base.errors import FitaError
 from fita.localcluster.build import ensure_built
 from fita.localcluster.folder import DataFolder
@@ -72,16 +72,6 @@ async def run_detached(
     if settings.kubeconfig is None:
         await ensure_built(on_progress=on_progress)
     return await launch(settings, api_port=api_port)
-
-
-def refuse_second(data_dir: Path) -> None:
-    """Raise `FitaError` when a gateway runs on `data_dir` already."""
-    state = read_state(data_dir)
-    if state is not None:
-        raise FitaError(
-            f"process {state.pid} already runs a gateway on {data_dir}",
-            hint="stop it with `fita down`, or choose another --data-dir",
-        )
 
 
 async def launch(settings: GatewaySettings, *, api_port: int) -> GatewayState:

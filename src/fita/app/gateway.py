@@ -16,7 +16,7 @@ import structlog
 
 from fita.app.enrolment import Enrolment
 from fita.app.settings import GatewaySettings
-from fita.app.state import GatewayState, remove_state, write_state
+from fita.app.state import GatewayState, authority, gateway_lock, write_state
 from fita.base.clock import utc_now
 from fita.base.supervision import supervise
 from fita.databus.http import DataBusServer
@@ -131,15 +131,20 @@ async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Kub
         yield Gateway(settings, client, artifacts), client
 
 
-async def run_gateway(
-    settings: GatewaySettings, *, on_ready: OnReady | None = None, admin: AdminAccess | None = None
-) -> None:
+async def run_gateway(settings: GatewaySettings, *, on_ready: OnReady | None = None) -> None:
     """Run a gateway until cancelled. `on_ready` is called once, when devices that register become nodes.
 
-    Raises `FitaError` when Kubernetes cannot be reached at the start or an address cannot be bound; later losses
-    of either are waited out.
+    Raises `GatewayRunningError` when one runs on the data folder, `FitaError` when Kubernetes cannot be reached at
+    the start or an address cannot be bound; later losses of either are waited out.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with gateway_lock(settings.data_dir):
+        await serve_gateway(settings, on_ready=on_ready)
+
+
+async def serve_gateway(
+    settings: GatewaySettings, *, on_ready: OnReady | None = None, admin: AdminAccess | None = None
+) -> None:
+    """`run_gateway` for who holds `gateway_lock` already."""
     async with _opened(settings) as (gateway, client):
         async with asyncio.timeout(START_DEADLINE_S):
             version = await client.version()
@@ -151,7 +156,7 @@ async def run_gateway(
                 gateway_name=settings.name,
                 coap_host=coap_host,
                 coap_port=coap_port,
-                http_url=f"http://{http_host}:{http_port}",
+                http_url=f"http://{authority(http_host, http_port)}",
                 open_enrolment=settings.open_enrolment,
                 kubeconfig=_kubeconfig_shown(settings, admin),
                 kubernetes_version=version,
@@ -161,7 +166,6 @@ async def run_gateway(
                 group.create_task(gateway.run())
                 group.create_task(_announce(gateway, settings.data_dir, state, on_ready))
         finally:
-            remove_state(settings.data_dir)
             await gateway.http.close()
             await gateway.devices.close()
 
@@ -175,6 +179,6 @@ async def _announce(gateway: Gateway, data_dir: Path, state: GatewayState, on_re
     await gateway.enrolment.wait_ready()
     await gateway.kubelet.wait_ready()
     write_state(data_dir, state)
-    log.info("gateway ready", coap=f"{state.coap_host}:{state.coap_port}", http=state.http_url)
+    log.info("gateway ready", coap=authority(state.coap_host, state.coap_port), http=state.http_url)
     if on_ready is not None:
         on_ready(state)

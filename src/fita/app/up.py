@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from fita.app.detached import refuse_second
-from fita.app.gateway import AdminAccess, run_gateway
+from fita.app.gateway import AdminAccess, serve_gateway
 from fita.app.settings import GatewaySettings
-from fita.app.state import GatewayState
+from fita.app.state import GatewayState, gateway_lock
 from fita.localcluster.apply import apply_manifests
 from fita.localcluster.build import ensure_built
 from fita.localcluster.cluster import LocalCluster
@@ -35,15 +34,15 @@ async def run_up(
     `api_port` 0 means the last one used, or a free one. `on_ready` is called once, when devices that register
     become nodes. Raises `FitaError`.
     """
-    refuse_second(settings.data_dir)
-    if settings.kubeconfig is not None:
-        await run_gateway(settings, on_ready=on_ready)
-        return
-    binary = await ensure_built(on_progress=on_progress)
-    async with LocalCluster(settings.data_dir, binary, port=api_port) as cluster:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(cluster.run())
-            await apply_manifests(cluster)
-            admin = AdminAccess(kubeconfig=cluster.admin_kubeconfig, kubectl=cluster.kubectl)
-            own = msgspec.structs.replace(settings, kubeconfig=cluster.gateway_kubeconfig)
-            await run_gateway(own, on_ready=on_ready, admin=admin)
+    async with gateway_lock(settings.data_dir):
+        if settings.kubeconfig is not None:
+            await serve_gateway(settings, on_ready=on_ready)
+            return
+        binary = await ensure_built(on_progress=on_progress)
+        async with LocalCluster(settings.data_dir, binary, port=api_port) as cluster:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(cluster.run())
+                await apply_manifests(cluster)
+                admin = AdminAccess(kubeconfig=cluster.admin_kubeconfig, kubectl=cluster.kubectl)
+                own = msgspec.structs.replace(settings, kubeconfig=cluster.gateway_kubeconfig)
+                await serve_gateway(own, on_ready=on_ready, admin=admin)

@@ -48,7 +48,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder, for this user only, and those above it; one that exists is left alone. Raises `DiskError`."""
+    """Make the folder, for this user only, and those above it, where they are missing. Raises `DiskError`."""
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
 
