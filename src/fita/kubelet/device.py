@@ -30,8 +30,9 @@ class Presence(StrEnum):
 class Device:
     """One device.
 
-    `lost_because` is for people, `registrations` how often it came. `worker` is the pod
-    that is being deployed on it; `waiting` are those whose turn comes after it, in order.
+    `lost_because` is for people. `registrations` counts how often it came, `revision` also how often its profile
+    changed since: what it did not take before it may take now. `worker` is the pod that is being deployed on it;
+    `waiting` are those whose turn comes after it, in order.
     """
 
     endpoint: Endpoint
@@ -42,6 +43,7 @@ class Device:
     expected_until: float = 0.0
     joined_at: float = 0.0
     registrations: int = 0
+    revision: int = 0
     worker: PodKey | None = None
     waiting: dict[PodKey, None] = field(default_factory=dict)
 
@@ -94,10 +96,10 @@ class DeviceTable:
         if device is None:
             return None
         before = device.profile
-        anew = not device.online or before is None or before.registered_at != profile.registered_at
-        if anew:
+        if not device.online or before is None or before.registered_at != profile.registered_at:
             device.registrations += 1
             device.joined_at = asyncio.get_running_loop().time()
+        device.revision += not device.online or profile != before
         device.profile = profile
         device.presence = Presence.ONLINE
         device.lost_because = ""

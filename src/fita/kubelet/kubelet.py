@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from fita.base.clock import Clock, utc_now
@@ -35,8 +34,6 @@ from fita.model.kubernetes import Node, Pod
 from fita.model.runtime import ServiceStatus, WorkloadId
 from fita.model.wellknown import FIELD_MANAGER, LABEL_GATEWAY
 from fita.oci.puller import ArtifactSource
-
-log = structlog.get_logger(__name__)
 
 
 class Kubelet:
@@ -109,6 +106,11 @@ class Kubelet:
         """Whether nodes and pods have been read, so that devices that register become nodes."""
         return self._node_informer.synced and self._pod_informer.synced
 
+    @property
+    def away_s(self) -> float:
+        """Seconds since nodes or pods could last be followed; 0 while both are."""
+        return max(self._node_informer.away_s, self._pod_informer.away_s)
+
     async def wait_ready(self) -> None:
         """Return once `ready`."""
         await self._node_informer.wait_synced()
@@ -136,7 +138,7 @@ class Kubelet:
         name = node_name(self._gateway_name, profile.endpoint)
         device = self._devices.join(profile, node=name)
         if device is None:
-            log.error("node name taken", node=name, device=profile.endpoint)
+            self._nodes.refuse(profile.endpoint, self._node_informer.get(name))
             return
         self._nodes.add(profile.endpoint)
         self._sweeper.add(profile.endpoint)

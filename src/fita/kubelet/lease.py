@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import datetime
 
+import msgspec
 import structlog
 
 from fita.base.clock import Clock, rfc3339_micro
@@ -19,6 +21,7 @@ from fita.kube.client import KubernetesClient
 from fita.kube.errors import KubeError, NotFoundError
 from fita.kube.queue import WorkQueue
 from fita.kube.resource import LEASES, RawObject
+from fita.kubelet.deadline import api_deadline
 from fita.model.wellknown import NAMESPACE_NODE_LEASE
 
 log = structlog.get_logger(__name__)
@@ -32,6 +35,14 @@ RETRY_MAX_S = 4.0
 
 RENEW_DEADLINE_S = 8.0
 WORKERS = 8
+
+
+class _LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
+    renew_time: datetime | None = None
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    spec: _LeaseSpec = _LeaseSpec()
 
 
 class LeaseRenewer:
@@ -58,6 +69,15 @@ class LeaseRenewer:
         """Renew the lease of `node` no more."""
         self._uids.pop(node, None)
         self._failing.discard(node)
+
+    async def renewed_at(self, node: str) -> datetime | None:
+        """When the lease of `node` was renewed last; None when it never was."""
+        try:
+            async with api_deadline():
+                lease = await self._client.get(LEASES, node, namespace=NAMESPACE_NODE_LEASE)
+        except NotFoundError:
+            return None
+        return msgspec.convert(lease, _Lease).spec.renew_time
 
     async def run(self) -> None:
         """Renew, for ever."""

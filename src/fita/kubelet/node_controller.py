@@ -11,6 +11,7 @@ still be alive: a device that is well will be heard of within its lifetime.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -102,7 +103,9 @@ class NodeController:
             return None
         node = self._nodes.get(device.node)
         if node is not None and _endpoint_of(node) not in (None, endpoint):
-            return self._refuse(device, node)
+            self._leases.drop(device.node)
+            self.refuse(endpoint, node)
+            return REFUSED_RETRY_S
         if device.online and device.profile is not None:
             return await self._keep(device, device.profile, node)
         if node is None:
@@ -110,7 +113,7 @@ class NodeController:
             self._devices.forget(device)
             return None
         if device.presence is Presence.EXPECTED:
-            delay_s = self._expect(device, node)
+            delay_s = await self._expect(device, node)
             if delay_s > 0:
                 return delay_s
         await self._lose(device, node)
@@ -124,7 +127,8 @@ class NodeController:
         if node is None:
             node = await self._create(node_manifest(form, conditions, now=now))
             if _endpoint_of(node) not in (None, device.endpoint):
-                return self._refuse(device, node)
+                self.refuse(device.endpoint, node)
+                return REFUSED_RETRY_S
         if body := node_patch(node, form, conditions, now=now):
             await self._patch(node, body)
             if _ready(node).status != "True":
@@ -155,12 +159,14 @@ class NodeController:
             )
         self._metrics.patches.labels("node").inc()
 
-    def _expect(self, device: Device, node: Node) -> float:
+    async def _expect(self, device: Device, node: Node) -> float:
         """How much longer the device may come back as if nothing had happened; the lease is renewed until then."""
         ready = _ready(node)
         if not device.expected_until:
-            lifetime_s = _lifetime_s(node) if ready.status == "True" else 0.0
-            device.expected_until = asyncio.get_running_loop().time() + lifetime_s
+            expected_s = await self._registered_for_s(node) if ready.status == "True" else 0.0
+            device.expected_until = asyncio.get_running_loop().time() + expected_s
+        if device.online:
+            return 0.0
         if (left_s := remaining(device.expected_until)) > 0:
             self._leases.keep(device.node, uid=node.metadata.uid)
             return left_s
@@ -168,6 +174,12 @@ class NodeController:
         self._devices.lose(device.endpoint, ready.message if known else _NOT_HEARD_OF)
         self._on_lost(device)
         return 0.0
+
+    async def _registered_for_s(self, node: Node) -> float:
+        """How much longer a device may be registered that the gateway before this one knew until its end."""
+        renewed_at = await self._leases.renewed_at(node.metadata.name)
+        age_s = (self._clock() - renewed_at).total_seconds() if renewed_at is not None else math.inf
+        return max(0.0, _lifetime_s(node) - age_s)
 
     async def _lose(self, device: Device, node: Node) -> None:
         """Say that nobody knows, and let the lease lapse."""
@@ -177,17 +189,12 @@ class NodeController:
             await self._patch(node, body)
             self._note(node, REASON_LOST, f"Device {device.endpoint} is lost: {device.lost_because}", warning=True)
 
-    def _refuse(self, device: Device, node: Node) -> float:
-        """Another device, or a real machine, has this node."""
-        log.error("node name taken", node=device.node, device=device.endpoint, owner=_endpoint_of(node))
-        self._note(
-            node,
-            "NodeNameTaken",
-            f"Device {device.endpoint} would be this node too and was refused: give it another endpoint name",
-            warning=True,
-        )
-        self._leases.drop(device.node)
-        return REFUSED_RETRY_S
+    def refuse(self, endpoint: Endpoint, node: Node | None) -> None:
+        """Say that another device, or a real machine, has the name that the device's node would have."""
+        log.error("node name taken", device=endpoint, owner=_endpoint_of(node))
+        if node is not None:
+            text = f"Device {endpoint} would be this node too and was refused: give it another endpoint name"
+            self._note(node, "NodeNameTaken", text, warning=True)
 
     def _note(self, node: Node, reason: str, message: str, *, warning: bool = False) -> None:
         about = reference(NODES, node.metadata)

@@ -88,6 +88,7 @@ class KubeletMachine(RuleBasedStateMachine):
     @rule(device=st.sampled_from(DEVICES), delete=st.booleans())
     def disturb_node(self, device: str, delete: bool) -> None:
         """Somebody deletes it, or Kubernetes' node controller doubts it because leases were late."""
+        self.quiet = False
         name = f"gw-{device}"
         if self.world.node(name) is None:
             return

@@ -112,13 +112,24 @@ async def test_after_a_restart_a_node_stays_ready_for_its_registrations_lifetime
         await here.stop()
         await asyncio.sleep(10)
         await here.start()
-        await asyncio.sleep(100)
+        await asyncio.sleep(75)
         assert here.condition(here.node())["status"] == "True"
         assert age(here) < timedelta(seconds=31)
-        await here.until(lambda: here.condition(here.node())["status"] == "Unknown", within_s=30)
+        await here.until(lambda: here.condition(here.node())["status"] == "Unknown", within_s=45)
         assert "has not registered" in here.condition(here.node())["message"]
         await asyncio.sleep(100)
         assert age(here) > timedelta(seconds=90)
+
+
+async def test_a_gateway_that_was_away_for_longer_than_a_lifetime_believes_nothing() -> None:
+    async with world() as here:
+        here.runtime.join(profile_of("lamp1", lifetime_s=120))
+        await here.until(lambda: renewed_at(here))
+        await here.stop()
+        await asyncio.sleep(200)
+        assert here.condition(here.node())["status"] == "True", "nobody was there to say anything else"
+        await here.start()
+        await here.until(lambda: here.condition(here.node())["status"] == "Unknown", within_s=1)
 
 
 async def test_a_node_that_was_lost_before_the_restart_stays_lost() -> None:
@@ -170,3 +181,4 @@ async def test_of_two_devices_with_one_name_the_first_is_the_node() -> None:
         node = here.node("gw-lamp-1") or {}
         assert node["metadata"]["annotations"]["embserve.fhp.pt/nodeId"] == "lamp_1"
         assert "extra.resources.fhp/lamp" not in node["metadata"]["labels"]
+        await here.until(lambda: "NodeNameTaken" in here.reasons())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from fakes.device_runtime import ANY, profile_of
@@ -479,6 +480,17 @@ async def test_an_unreachable_device_is_tried_at_once_when_it_registers_again() 
         await here.until(lambda: here.waiting() == "DeviceUnreachable", within_s=100)
         device.deaf = False
         here.runtime.join(profile_of("lamp1"))
+        await here.until(here.is_ready, within_s=1)
+
+
+async def test_a_device_that_has_changed_may_take_what_it_did_not() -> None:
+    async with world() as here:
+        here.artifacts.add(IMAGE, manifest=ServiceManifest(name="average", version=1, sensors=("lamp",)))
+        device = here.runtime.join(profile_of("lamp1"))
+        here.add_pod()
+        await here.until(lambda: here.waiting() == "MissingCapability")
+        changed = msgspec.structs.replace(device.profile, capabilities=("lamp",))
+        here.kubelet.device_joined(changed)
         await here.until(here.is_ready, within_s=1)
 
 

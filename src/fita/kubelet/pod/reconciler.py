@@ -157,12 +157,11 @@ class PodReconciler:
         if refusal is not None and refusal.final:
             await self._writer.refuse(key, record, refusal)
             return None
-        if service is not None and (has_failed(pod, service) or _is_current(record, service)):
+        settled = service is not None and (has_failed(pod, service) or _is_current(record, service))
+        if settled:
             record.succeed()
         await self._writer.report(key, record, device, service)
-        if service is not None and (has_failed(pod, service) or _is_current(record, service)):
-            return None
-        return await self._try(key, record, device)
+        return None if settled else await self._try(key, record, device)
 
     def _record(self, key: PodKey, pod: Pod) -> PodRecord:
         record = self._records.get(key)
@@ -215,7 +214,7 @@ class PodReconciler:
         """In how many seconds the next attempt is due, None: never, unless something changes."""
         if record.failure is None:
             return 0.0
-        if record.registrations and record.registrations != device.registrations:
+        if record.revision and record.revision != device.revision:
             record.retry_now()
             return 0.0
         if not record.failure.retryable:
@@ -228,7 +227,7 @@ class PodReconciler:
         self, key: PodKey, pod: Pod, record: PodRecord, device: Device, profile: DeviceProfile
     ) -> float | None:
         """One attempt, and what came of it in the pod's status."""
-        registrations = device.registrations
+        revision = device.revision
         before = service_of(pod, self._runtime.services(device.endpoint))
         retry = record.failure is not None
         if before is None and record.failure is not None and record.failure.is_start:
@@ -241,7 +240,7 @@ class PodReconciler:
             self._note_success(pod, record, device, deployed, before)
         except PodFailureError as error:
             now = asyncio.get_running_loop().time()
-            delay_s = record.fail(error.failure, now=now, registrations=registrations)
+            delay_s = record.fail(error.failure, now=now, revision=revision)
             self._note_failure(pod, record.failure or error.failure)
         except TimeoutError:
             if record.attempt is None or not record.attempt.expired():

@@ -26,7 +26,7 @@ class PodRecord:
     """One pod. `image` is the one that `digest`, `metadata`, `failure` and `retry_at` are about.
 
     `starts` counts starts that the device does not count (None: not known yet), `device_restarts` is what the
-    device counted last. `registrations` is the device's number when `failure` happened.
+    device counted last. `revision` is the device's when `failure` happened.
     """
 
     uid: str
@@ -37,7 +37,7 @@ class PodRecord:
     metadata: str = ""
     failure: Failure | None = None
     retry_at: float = 0.0
-    registrations: int = 0
+    revision: int = 0
     starts: int | None = None
     device_restarts: int = 0
     running: bool = False
@@ -74,11 +74,11 @@ class PodRecord:
         self.retry_at = 0.0
         self.backoff.reset()
 
-    def fail(self, failure: Failure, *, now: float, registrations: int) -> float:
+    def fail(self, failure: Failure, *, now: float, revision: int) -> float:
         """Note a vain attempt; returns in how many seconds the next one is due."""
         again = self.failure is not None
         self.failure = failure.again() if again else failure
-        self.registrations = registrations
+        self.revision = revision
         delay_s = self.backoff.next_s()
         self.retry_at = now + delay_s
         return delay_s
