@@ -67,6 +67,11 @@ class Enrolment:
     def ready(self) -> bool:
         return self._informer.synced
 
+    @property
+    def away_s(self) -> float:
+        """Seconds since the `Device` resources could last be followed; 0 while they are."""
+        return self._informer.away_s
+
     async def wait_ready(self) -> None:
         """Return once the `Device` resources have been read."""
         await self._informer.wait_synced()

@@ -33,6 +33,9 @@ from fita.oci.puller import ArtifactSource
 from fita.oci.registry.credential import default_keychain
 
 START_DEADLINE_S = 30.0
+AWAY_LIMIT_S = 10.0
+"""So long Kubernetes may be away before the gateway is not ready: a broken watch is resumed within a second, and an
+API server that is started again answers within seconds. Devices work on all the while."""
 log = structlog.get_logger(__name__)
 
 OnReady = Callable[[GatewayState], None]
@@ -76,6 +79,9 @@ class Gateway:
             return "the Device resources have not been read from Kubernetes yet"
         if not self.kubelet.ready:
             return "the pods have not been read from Kubernetes yet"
+        away_s = max(self.enrolment.away_s, self.kubelet.away_s)
+        if away_s > AWAY_LIMIT_S:
+            return f"Kubernetes has not answered for {away_s:.0f} s"
         return None
 
     async def run(self) -> None:

@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
@@ -110,6 +111,7 @@ class Informer(Generic[T]):
         self._resource_version = ""
         self._synced = asyncio.Event()
         self._connected: bool | None = None
+        self._lost_at_s = -math.inf
         self._log = log.bind(resource=resource.plural)
 
     @property
@@ -121,6 +123,14 @@ class Informer(Generic[T]):
     def connected(self) -> bool:
         """Whether the last list or watch worked: the state is current but for what is on its way."""
         return self._connected is True
+
+    @property
+    def away_s(self) -> float:
+        """Seconds since the server was lost: 0 while `connected`, infinite before it was first reached.
+
+        A watch that ends and is resumed at once leaves it at 0.
+        """
+        return 0.0 if self.connected else asyncio.get_running_loop().time() - self._lost_at_s
 
     async def wait_synced(self) -> None:
         """Return once `synced`, when all objects have been told to the listeners."""
@@ -154,7 +164,7 @@ class Informer(Generic[T]):
                 except (KubeError, TimeoutError) as error:
                     await self._recover(error)
         finally:
-            self._connected = None
+            self._note_connected(None)
 
     async def _follow(self) -> None:
         """List where there is no version to watch from, then watch until that ends. A good end returns."""
@@ -195,6 +205,11 @@ class Informer(Generic[T]):
             self._log.info("following again")
         elif not connected and self._connected is not False:
             self._log.warning("cannot follow", error=str(error) or type(error).__name__)
+        self._note_connected(connected)
+
+    def _note_connected(self, connected: bool | None) -> None:
+        if self._connected and not connected:
+            self._lost_at_s = asyncio.get_running_loop().time()
         self._connected = connected
 
     async def _list(self) -> None:
