@@ -1,47 +1,42 @@
 """Who may join: the `Device` custom resources of the cluster, and what is known of each device written back to it.
 
 With open enrolment every endpoint may join; a `Device` that says ``enabled: false`` keeps its endpoint out all the
-same. Keys and credentials are not looked at here.
+same. Where several resources name one endpoint, it may join when none of them says so: whoever keeps it out is
+obeyed. Keys and credentials are not looked at here.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
-import msgspec
 import structlog
 
+from fita.app.device import DeviceResource
 from fita.base.clock import Clock, rfc3339
 from fita.kube.client import KubernetesClient, PatchStrategy
 from fita.kube.errors import NotFoundError
 from fita.kube.informer import Informer
 from fita.kube.queue import WorkQueue
-from fita.kube.resource import DEVICES
+from fita.kube.resource import DEVICES, RawObject
+from fita.kubelet.deadline import api_deadline, remaining
 from fita.model.device import DeviceProfile, Endpoint
-from fita.model.kubernetes import ObjectMeta
 from fita.model.runtime import ServiceStatus
 
-WRITE_DEADLINE_S = 10.0
 STATUS_WORKERS = 4
+DEFAULT_LIFETIME_S = 300
+"""How long a device may stay away after a restart whose status does not say its lifetime."""
+
 log = structlog.get_logger(__name__)
 
 
-class DeviceSpec(msgspec.Struct, frozen=True):
-    """``spec`` of a `Device`. An empty `endpoint` means the resource's own name."""
+class _Seen(NamedTuple):
+    """What this gateway knows of a device; `at` is wall time, "" for what it was not there to see."""
 
-    endpoint: str = ""
-    enabled: bool = True
-
-
-class DeviceResource(msgspec.Struct, frozen=True):
-    """A `Device` as stored in Kubernetes."""
-
-    metadata: ObjectMeta
-    spec: DeviceSpec = DeviceSpec()
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(self.spec.endpoint or self.metadata.name)
+    online: bool
+    lifetime_s: int
+    at: str
 
 
 class Enrolment:
@@ -59,8 +54,9 @@ class Enrolment:
         self._clock = clock
         self._informer: Informer[DeviceResource] = Informer(client, DEVICES, DeviceResource)
         self._informer.add_listener(self._changed)
-        self._by_endpoint: dict[Endpoint, DeviceResource] = {}
-        self._online: dict[Endpoint, bool] = {}
+        self._by_endpoint: dict[Endpoint, dict[str, DeviceResource]] = {}
+        self._seen: dict[Endpoint, _Seen] = {}
+        self._expected_until: dict[Endpoint, float] = {}  # of those that another gateway process saw last
         self._queue: WorkQueue[Endpoint] = WorkQueue(self._report, workers=STATUS_WORKERS, name="device-status")
 
     @property
@@ -78,8 +74,8 @@ class Enrolment:
 
     def allows(self, endpoint: Endpoint) -> bool:
         """Whether a device of this name may register."""
-        resource = self._by_endpoint.get(endpoint)
-        return resource.spec.enabled if resource is not None else self._is_open
+        resources = self._by_endpoint.get(endpoint)
+        return all(each.spec.enabled for each in resources.values()) if resources else self._is_open
 
     async def watch(self) -> None:
         """Follow the `Device` resources until cancelled."""
@@ -90,7 +86,7 @@ class Enrolment:
         await self._queue.run()
 
     def device_joined(self, profile: DeviceProfile) -> None:
-        self._note(profile.endpoint, online=True)
+        self._note(profile.endpoint, online=True, lifetime_s=profile.lifetime_s)
 
     def device_lost(self, endpoint: Endpoint, reason: str) -> None:
         self._note(endpoint, online=False)
@@ -98,33 +94,74 @@ class Enrolment:
     def service_changed(self, endpoint: Endpoint, status: ServiceStatus | None) -> None:
         """Of no interest here."""
 
-    def _note(self, endpoint: Endpoint, *, online: bool) -> None:
-        if self._online.get(endpoint) != online:
-            self._online[endpoint] = online
+    def _note(self, endpoint: Endpoint, *, online: bool, lifetime_s: int = 0) -> None:
+        before = self._seen.get(endpoint)
+        if before is None or (before.online, before.lifetime_s) != (online, lifetime_s):
+            self._seen[endpoint] = _Seen(online, lifetime_s, rfc3339(self._clock()))
+            self._expected_until.pop(endpoint, None)
             self._queue.add(endpoint)
 
     def _changed(self, key: str, old: DeviceResource | None, new: DeviceResource | None) -> None:
         if old is not None and (new is None or old.endpoint != new.endpoint):
-            self._by_endpoint.pop(old.endpoint, None)
-        if new is not None:
-            self._by_endpoint[new.endpoint] = new
-            if old is None and new.endpoint in self._online:
-                self._queue.add(new.endpoint)
+            self._drop(key, old.endpoint)
+        if new is None:
+            return
+        self._by_endpoint.setdefault(new.endpoint, {})[key] = new
+        if new.endpoint not in self._seen:
+            self._expect(new)
+        elif old is None or old.endpoint != new.endpoint:
+            self._queue.add(new.endpoint)
+
+    def _drop(self, key: str, endpoint: Endpoint) -> None:
+        resources = self._by_endpoint.get(endpoint, {})
+        resources.pop(key, None)
+        if not resources:
+            self._by_endpoint.pop(endpoint, None)
+
+    def _expect(self, resource: DeviceResource) -> None:
+        """Wait a lifetime for a device that was online before this process began.
+
+        One that is well updates its registration before that, is told that there is none, and registers anew.
+        """
+        status, endpoint = resource.status, resource.endpoint
+        is_ours = status.online and status.node == self._node_name(endpoint)
+        if is_ours and endpoint not in self._expected_until:
+            lifetime_s = status.lifetime_seconds or DEFAULT_LIFETIME_S
+            self._expected_until[endpoint] = asyncio.get_running_loop().time() + lifetime_s
+            self._queue.add(endpoint)
 
     async def _report(self, endpoint: Endpoint) -> float | None:
-        resource = self._by_endpoint.get(endpoint)
-        online = self._online.get(endpoint)
-        if resource is None or online is None:
-            return None
-        status = {"online": online, "node": self._node_name(endpoint), "lastSeenAt": rfc3339(self._clock())}
-        try:
-            await self._client.patch(
-                DEVICES,
-                resource.metadata.name,
-                {"status": status},
-                subresource="status",
-                strategy=PatchStrategy.MERGE,
-            )
-        except NotFoundError:
-            log.info("device resource gone", endpoint=endpoint)
+        seen = self._seen.get(endpoint)
+        if seen is None:
+            until = self._expected_until.get(endpoint)
+            if until is None:
+                return None
+            if (left_s := remaining(until)) > 0:
+                return left_s
+            seen = self._seen[endpoint] = _Seen(online=False, lifetime_s=0, at="")
+            del self._expected_until[endpoint]
+            log.info("device has not come back", endpoint=endpoint)
+        for resource in list(self._by_endpoint.get(endpoint, {}).values()):
+            await self._write(resource, self._status(endpoint, seen))
         return None
+
+    def _status(self, endpoint: Endpoint, seen: _Seen) -> RawObject:
+        status: RawObject = {"online": seen.online, "node": self._node_name(endpoint)}
+        if seen.lifetime_s:
+            status["lifetimeSeconds"] = seen.lifetime_s
+        if seen.at:
+            status["lastSeenAt"] = seen.at
+        return status
+
+    async def _write(self, resource: DeviceResource, status: RawObject) -> None:
+        try:
+            async with api_deadline():
+                await self._client.patch(
+                    DEVICES,
+                    resource.metadata.name,
+                    {"status": status},
+                    subresource="status",
+                    strategy=PatchStrategy.MERGE,
+                )
+        except NotFoundError:
+            log.info("device resource gone", endpoint=resource.endpoint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,22 +23,17 @@ def enroll(
     endpoint: EndpointArgument, kubeconfig: KubeconfigOption = None, data_dir: DataDirOption = None
 ) -> None:
     """Let a device join: its registrations are accepted from now on."""
-    resource = _resource_name(endpoint)
 
     async def work(client: KubernetesClient) -> None:
-        from fita.kube.client import PatchStrategy
-        from fita.kube.resource import DEVICES
+        from fita.app.device import enroll
 
-        body = {
-            "apiVersion": DEVICES.api_version,
-            "kind": DEVICES.kind,
-            "metadata": {"name": resource},
-            "spec": {"endpoint": endpoint, "enabled": True},
-        }
-        await client.patch(DEVICES, resource, body, strategy=PatchStrategy.APPLY, force=True)
+        await enroll(client, endpoint)
 
     _with_cluster(work, kubeconfig, data_dir)
-    sys.stdout.write(f"device {endpoint} may join\n")
+    sys.stdout.write(
+        f"device {endpoint} may join\n"
+        "One that was refused before tries again by itself, at the latest after 5 minutes.\n"
+    )
 
 
 def revoke(
@@ -48,17 +42,12 @@ def revoke(
     """Keep a device out: it is refused at its next message. Its node stays until it is deleted."""
 
     async def work(client: KubernetesClient) -> None:
-        from fita.base.errors import FitaError
-        from fita.kube.errors import NotFoundError
-        from fita.kube.resource import DEVICES
+        from fita.app.device import revoke
 
-        try:
-            await client.delete(DEVICES, _resource_name(endpoint))
-        except NotFoundError as error:
-            raise FitaError(f"device {endpoint} is not enrolled", hint="see `fita device list`") from error
+        await revoke(client, endpoint)
 
     _with_cluster(work, kubeconfig, data_dir)
-    sys.stdout.write(f"device {endpoint} may not join any more\n")
+    sys.stdout.write(f"device {endpoint} may not join any more: it is refused at its next message\n")
 
 
 def list_devices(
@@ -97,18 +86,6 @@ def _print_table(devices: list[dict[str, Any]]) -> None:
             )
         )
     print_table(("ENDPOINT", "ENABLED", "ONLINE", "NODE", "LAST SEEN"), rows, empty="No devices are enrolled.")
-
-
-def _resource_name(endpoint: str) -> str:
-    """The name of an endpoint's `Device`: what a Kubernetes name may not hold becomes a hyphen."""
-    from fita.base.errors import ConfigurationError
-
-    name = re.sub(r"[^a-z0-9.-]+", "-", endpoint.lower()).strip("-.")
-    if not name or len(name) > 253:
-        raise ConfigurationError(
-            f"{endpoint!r} cannot be a device's name", hint="use letters, digits, hyphens and underscores"
-        )
-    return name
 
 
 def _with_cluster(

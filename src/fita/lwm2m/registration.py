@@ -20,7 +20,7 @@ from fita.coap.interfaces import Peer
 from fita.lwm2m.codec.link import parse_links
 from fita.lwm2m.errors import LinkFormatError, PathError, RegistrationError
 from fita.lwm2m.path import Path, parse_path
-from fita.model.device import Endpoint
+from fita.model.device import Endpoint, is_endpoint
 
 DEFAULT_LIFETIME_S = 86400  # LwM2M Core 1.1 section 6.2.1
 MAX_LIFETIME_S = 2**31 - 1
@@ -28,7 +28,6 @@ SUPPORTED_VERSIONS = frozenset({"1.0", "1.1", "1.2"})
 MAX_OBJECT_LIST_BYTES = 32768
 
 _SPARE_ENTRIES = 64
-_ENDPOINT = re.compile(r"[!-~]{1,128}")  # goes into names, logs and labels: no blanks, nothing invisible
 _BINDING = re.compile(r"[UMHTSNQ]{1,8}")
 
 
@@ -255,7 +254,7 @@ def parse_query(query: tuple[str, ...]) -> dict[str, str]:
 
 def _endpoint(parameters: Mapping[str, str]) -> Endpoint:
     name = parameters.get("ep", "")
-    if _ENDPOINT.fullmatch(name) is None:
+    if not is_endpoint(name):
         raise RegistrationError(Code.BAD_REQUEST, "ep must be 1 to 128 visible ASCII characters")
     return Endpoint(name)
 

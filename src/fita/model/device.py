@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import NewType
 
@@ -12,10 +13,17 @@ from fita.model.platform import Platform
 Endpoint = NewType("Endpoint", str)
 """The LwM2M endpoint name, unique among the devices of a gateway."""
 
-# What FITA assumes when a device does not say (fita-interfaces: 1 CPU, 256 kB, 5 pods).
+_ENDPOINT = re.compile(r"[!-~]{1,128}")  # goes into names, logs and labels: no blanks, nothing invisible
+
+# What FITA assumes when a device does not say: FITA's own definition of a far-edge device.
 DEFAULT_CPU_MILLICORES = 1000
 DEFAULT_MEMORY_BYTES = 256 * 1024
 DEFAULT_MAX_SERVICES = 5
+
+
+def is_endpoint(name: str) -> bool:
+    """Whether a device may register under this name: 1 to 128 visible ASCII characters."""
+    return _ENDPOINT.fullmatch(name) is not None
 
 
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
