@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 
 import typer
+from typer.core import TyperCommand
+
+
+class Unparsed(TyperCommand):
+    """A command that leaves all of its arguments as they are, ``--`` and ``--help`` included."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        ctx.args = list(args)
+        return ctx.args
 
 
 def kubectl(context: typer.Context) -> None:

@@ -27,10 +27,7 @@ app.command(name="status")(status.status)
 app.command(name="down")(status.down)
 app.command(name="gateway")(gateway.gateway)
 app.command(name="outputs")(outputs.outputs)
-app.command(
-    name="kubectl",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)(kubectl.kubectl)
+app.command(name="kubectl", cls=kubectl.Unparsed, add_help_option=False)(kubectl.kubectl)
 device.app.command(name="enroll")(enrolment.enroll)
 device.app.command(name="revoke")(enrolment.revoke)
 device.app.command(name="list")(enrolment.list_devices)
