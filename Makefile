@@ -77,6 +77,8 @@ fuzz: .venv/.dev
 	$(BIN)/python -m tools.fuzz_models --inputs 1000000
 	FITA_EXACT_MODELS=5000 $(BIN)/pytest tests/unit/tinyml/test_tinyml_execute.py
 	$(BIN)/python -m tools.fuzz_split --count 5000
+	FITA_KERNEL_MODELS=1000 FITA_HOSTILE_SEGMENTS=20000 FITA_SLICED_MODELS=2000 $(BIN)/pytest --timeout=3600 \
+	  tests/device/test_kernel_micropython.py tests/device/test_kernel_hostile.py tests/unit/tinyml/test_tinyml_pack_tflite.py
 
 # One after the other: they measure, so nothing else should run.
 bench: .venv/.dev

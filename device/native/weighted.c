@@ -112,7 +112,11 @@ KERNEL(convolution) {
             for (int o = 0; o < channels;) {
                 int32_t sums[4];
                 int some = channels - o >= 4 ? 4 : 1;
-                (some == 4 ? dot4 : dot1)(patch, w, length, sums);
+                if (some == 4) {
+                    dot4(patch, w, length, sums);
+                } else {
+                    dot1(patch, w, length, sums);
+                }
                 for (int k = 0; k < some; k++, o++) {
                     int32_t v = (int32_t)((uint32_t)sums[k] + (uint32_t)bias[o] - (uint32_t)total);
                     if (partial) {

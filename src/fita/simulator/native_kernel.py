@@ -10,6 +10,7 @@ Source of the file format: https://docs.micropython.org/en/latest/reference/mpyf
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -74,6 +75,19 @@ def build_native(architecture: str) -> bytes:
 
     `SimulatorError` when a compiler is missing or refuses.
     """
+    codes = _codes(architecture)
+    with TemporaryDirectory(prefix="fita-native-") as name:
+        shell = _shell(architecture, Path(name))
+    return replace_bodies(shell, list(codes.values()))
+
+
+def kernel_codes(architecture: str) -> dict[Kernel, bytes]:
+    """The machine code of each kernel, entry first, for one of the ARCHITECTURES. Raises as `build_native`."""
+    codes = _codes(architecture)
+    return {kernel: codes[function] for function, kernels in _FUNCTIONS.items() for kernel in kernels}
+
+
+def _codes(architecture: str) -> dict[str, bytes]:
     if architecture not in _TOOLS:
         raise SimulatorError(f"no native kernels for {architecture}", hint=f"there are {', '.join(_TOOLS)}")
     tools = _TOOLS[architecture]
@@ -82,16 +96,28 @@ def build_native(architecture: str) -> bytes:
     with TemporaryDirectory(prefix="fita-native-") as name:
         folder = Path(name)
         objects = [_compile(tools, source, folder) for source in _SOURCES]
-        codes = {function: _link(tools, function, objects, folder) for function in _FUNCTIONS}
-        shell = _shell(architecture, folder)
-    return replace_bodies(shell, list(codes.values()))
+        return {function: _link(tools, function, objects, folder) for function in _FUNCTIONS}
 
 
 def _compile(tools: _Tools, name: str, folder: Path) -> Path:
     source = resource_folder("device") / "native" / f"{name}.c"
     target = folder / f"{name}.o"
     _run([f"{tools.prefix}gcc", *_COMMON, *tools.options, "-c", str(source), "-o", str(target)])
+    _require_position_independence(_run([f"{tools.prefix}readelf", "-rW", str(target)]), name)
     return target
+
+
+def _require_position_independence(relocations: str, name: str) -> None:
+    """Nothing in the code may name an address: nobody would put it right at load."""
+    section = ""
+    for line in relocations.splitlines():
+        if line.startswith("Relocation section"):
+            section = line.split("'")[1]
+        elif section.startswith((".rel.text", ".rela.text")) and _ADDRESS.search(line):
+            raise SimulatorError(f"{name}.c names an address: {line.strip()}", hint="take no function's address")
+
+
+_ADDRESS = re.compile(r"\bR_(ARM_ABS|ARM_(THM_)?MOV|ARM_GOT|X86_64_(8|16|32|64)|X86_64_GOT|X86_64_REX)")
 
 
 def _link(tools: _Tools, function: str, objects: Sequence[Path], folder: Path) -> bytes:
@@ -131,13 +157,14 @@ def _shell(architecture: str, folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
     if done.returncode:
         raise SimulatorError(
             f"{Path(command[0]).name} fails: {(done.stderr or done.stdout).strip()}",
             hint="report it with this text",
         )
+    return done.stdout
 
 
 def replace_bodies(module: bytes, codes: Sequence[bytes]) -> bytes:
