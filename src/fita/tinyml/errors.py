@@ -7,6 +7,7 @@ FitaError
     │   └── UnsupportedModelError    it is sound, but asks for more than FITA runs: operator, place, a way out
     ├── InputError                   an array does not fit the tensor it is meant for
     ├── SplitError                   stages are no split of the graph
+    ├── NoPlanError                  the model does not fit the devices: which limit, by how much, what would help
     └── PackError                    a segment cannot be packed, or is no sound segment file
 """
 
@@ -41,6 +42,27 @@ class InputError(TinymlError):
 
 class SplitError(TinymlError):
     """Stages are no split of the graph they are meant for."""
+
+
+class NoPlanError(TinymlError):
+    """No split of the model fits the devices.
+
+    `limit` is ``ram`` or ``flash``; `needed_bytes` of it are wanted where `available_bytes` are. `place` names the
+    operator in the way, empty when it is all of them together.
+    """
+
+    def __init__(
+        self, message: str, *, limit: str, needed_bytes: int, available_bytes: int, place: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+        self.place = place
+
+    @property
+    def missing_bytes(self) -> int:
+        return self.needed_bytes - self.available_bytes
 
 
 class PackError(TinymlError):

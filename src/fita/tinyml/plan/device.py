@@ -125,7 +125,7 @@ def parse_devices(
     names = [device.name for device in devices]
     if len(devices) > _COUNT_MAX or len(set(names)) < len(names):
         raise ConfigurationError(
-            f"{len(devices)} devices, or two of one name", hint=f"at most {_COUNT_MAX}, each with a name of its own"
+            f"{len(devices)} devices, or two of one name", hint=f"at most {_COUNT_MAX}, each of its own name"
         )
     return tuple(devices)
 

@@ -19,8 +19,8 @@ class Link:
     """One network for all devices.
 
     `latency_s` passes between the last byte's leaving and its being there, without occupying anything. A lost
-    packet is sent again, so `loss` (0..1) takes its share of both. On a `shared` medium one device sends at a time;
-    otherwise each receiver has a port of its own. `nj_per_byte` is what sender and receiver need together.
+    packet is sent again, so `loss` (0..1) takes its share of both. On a `shared` medium one device sends at a
+    time; otherwise each receiver has a port of its own. `nj_per_byte` is what sender and receiver need together.
     """
 
     name: str
@@ -41,12 +41,8 @@ class Link:
 
 WIFI = Link(name="wifi", bandwidth_bytes_per_s=1_000_000, latency_s=0.013, loss=0.01, nj_per_byte=600)
 ESPNOW = Link(name="espnow", bandwidth_bytes_per_s=60_000, latency_s=0.003, loss=0.01, nj_per_byte=4000)
-IEEE_802_15_4 = Link(
-    name="802.15.4", bandwidth_bytes_per_s=20_000, latency_s=0.005, loss=0.01, nj_per_byte=4500
-)
-ETHERNET = Link(
-    name="ethernet", bandwidth_bytes_per_s=11_000_000, latency_s=0.0003, shared=False, nj_per_byte=60
-)
+IEEE_802_15_4 = Link(name="802.15.4", bandwidth_bytes_per_s=20_000, latency_s=0.005, loss=0.01, nj_per_byte=4500)
+ETHERNET = Link(name="ethernet", bandwidth_bytes_per_s=11_000_000, latency_s=0.0003, shared=False, nj_per_byte=60)
 LINKS = {link.name: link for link in (WIFI, ESPNOW, IEEE_802_15_4, ETHERNET)}
 
 

@@ -1,0 +1,211 @@
+"""What a placed chain of stages costs: latency, throughput, energy, air, memory. All times in whole nanoseconds.
+
+One frame goes through the stages one after the other. A stage's inputs leave for its shares when the stage before
+is done, in the order of the shares; on a shared medium one after the other, otherwise each receiver has a port of
+its own. What lies on the same device is not sent. Results go to where they are wanted as soon as a stage has them.
+Skip connections that could have gone ahead make the simulator faster than this, never slower.
+
+Frames in a row are limited by the busiest device or, on a shared medium, by the air.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fita.tinyml.graph import Graph
+from fita.tinyml.plan.demand import Demand, DemandTable
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.link import Link
+from fita.tinyml.segment import OUTSIDE, SplitModel
+from fita.tinyml.split.partition import partition
+from fita.tinyml.split.stage import Stage
+
+Placement = tuple[tuple[str, ...], ...]
+"""For each segment the devices of its copies."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting:
+    """What is to be split over what. `input_at` and `result_at` name devices, or "" for outside of all."""
+
+    graph: Graph
+    devices: tuple[DeviceModel, ...]
+    link: Link
+    input_at: str = ""
+    result_at: str = ""
+    slack_bytes: int = 0
+    table: DemandTable = field(repr=False)
+
+    @property
+    def by_name(self) -> dict[str, DeviceModel]:
+        return {device.name: device for device in self.devices}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """What segments take of one device, in bytes, and how long they keep it busy in a frame."""
+
+    device: str
+    weight_bytes: int
+    arena_bytes: int
+    table_bytes: int
+    ram_bytes: int
+    flash_bytes: int
+    busy_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a plan is predicted to do. `period_ns` is the time between frames in a row."""
+
+    latency_ns: int
+    period_ns: int
+    energy_nj: int
+    air_bytes: int
+    device_count: int
+    uses: tuple[DeviceUse, ...]
+
+    @property
+    def latency_ms(self) -> float:
+        return self.latency_ns / 1e6
+
+    @property
+    def frames_per_s(self) -> float:
+        return 1e9 / max(1, self.period_ns)
+
+    @property
+    def energy_mj(self) -> float:
+        return self.energy_nj / 1e6
+
+
+def arrival_ns(link: Link, remote_bytes: Sequence[int], compute_ns: Sequence[int]) -> int:
+    """From the end of one stage to the end of the next, whose shares run on devices of their own."""
+    passed = end = 0
+    for size_bytes, took in zip(remote_bytes, compute_ns, strict=True):
+        start = 0
+        if size_bytes:
+            air = link.air_ns(size_bytes)
+            passed = passed + air if link.shared else air
+            start = passed + link.latency_ns
+        end = max(end, start + took)
+    return end
+
+
+def delivery_ns(link: Link, remote_bytes: int) -> int:
+    """For results of one stage to where they are wanted."""
+    return link.air_ns(remote_bytes) + link.latency_ns if remote_bytes else 0
+
+
+def evaluate(setting: Setting, stages: Sequence[Stage], placement: Placement) -> Figures:
+    """The figures of any placed chain, whether its devices have the memory or not."""
+    split = partition(setting.graph, stages, setting.table.cutter)
+    return _Evaluation(setting, stages, placement, split).figures()
+
+
+class _Evaluation:
+    def __init__(self, setting: Setting, stages: Sequence[Stage], placement: Placement, split: SplitModel) -> None:
+        self.setting, self.stages, self.placement, self.split = setting, stages, placement, split
+        self.devices = setting.by_name
+        befores = [None, *stages[:-1]]
+        self.demands = [
+            demand
+            for stage, before in zip(stages, befores, strict=True)
+            for demand in setting.table.demands(stage, before)
+        ]
+
+    def figures(self) -> Figures:
+        arriving, delivered = self._remote_bytes()
+        uses = self._uses()
+        return Figures(
+            latency_ns=self._latency_ns(arriving, delivered),
+            period_ns=self._period_ns(arriving, delivered, uses),
+            energy_nj=self._energy_nj(sum(arriving) + sum(delivered)),
+            air_bytes=sum(arriving) + sum(delivered),
+            device_count=len(uses),
+            uses=uses,
+        )
+
+    def _remote_bytes(self) -> tuple[list[int], list[int]]:
+        """What comes to each segment from elsewhere, and what each gives to where results are wanted."""
+        arriving, delivered = [0] * len(self.placement), [0] * len(self.placement)
+        setting = self.setting
+        for transfer in self.split.transfers:
+            outside_in = (setting.input_at,)
+            source = outside_in if transfer.producer == OUTSIDE else self.placement[transfer.producer]
+            if transfer.consumer == OUTSIDE:
+                if transfer.producer != OUTSIDE and source != (setting.result_at,):
+                    delivered[transfer.producer] += transfer.size_bytes
+            elif source != self.placement[transfer.consumer]:
+                arriving[transfer.consumer] += transfer.size_bytes
+        return arriving, delivered
+
+    def compute_ns(self, segment: int, device: str) -> int:
+        demand = self.demands[segment]
+        return self.devices[device].compute_ns(demand.units, demand.operators)
+
+    def _latency_ns(self, arriving: Sequence[int], delivered: Sequence[int]) -> int:
+        link, total, first = self.setting.link, 0, 0
+        for stage in self.stages:
+            segments = range(first, first + len(stage.shares))
+            hosts = [self.placement[segment] for segment in segments]
+            slowest = [max(self.compute_ns(s, name) for name in self.placement[s]) for s in segments]
+            sizes = [arriving[segment] for segment in segments]
+            if len(set(hosts)) == len(hosts):
+                total += arrival_ns(link, sizes, slowest)
+            else:
+                total += arrival_ns(link, [sum(sizes)], [sum(slowest)])
+            total += delivery_ns(link, sum(delivered[segment] for segment in segments))
+            first += len(stage.shares)
+        return total
+
+    def _period_ns(self, arriving: Sequence[int], delivered: Sequence[int], uses: Sequence[DeviceUse]) -> int:
+        link = self.setting.link
+        busiest = max((use.busy_ns for use in uses), default=0)
+        if link.shared:
+            return max(busiest, link.air_ns(sum(arriving) + sum(delivered)))
+        ports: dict[str, int] = {}
+        for size_bytes, names in zip(arriving, self.placement, strict=True):
+            for name in names:
+                ports[name] = ports.get(name, 0) + link.air_ns(size_bytes) // len(names)
+        return max(busiest, link.air_ns(sum(delivered)), *ports.values())
+
+    def _energy_nj(self, air_bytes: int) -> int:
+        total = round(self.setting.link.nj_per_byte * air_bytes)
+        for demand, names in zip(self.demands, self.placement, strict=True):
+            total += sum(self.devices[name].energy_nj(demand.units) for name in names) // len(names)
+        return total
+
+    def _uses(self) -> tuple[DeviceUse, ...]:
+        hosted: dict[str, list[tuple[Demand, int]]] = {}
+        for segment, names in enumerate(self.placement):
+            for name in names:
+                busy = self.compute_ns(segment, name) // len(names)
+                hosted.setdefault(name, []).append((self.demands[segment], busy))
+        return tuple(
+            use_of(self.devices[device.name], hosted[device.name])
+            for device in self.setting.devices
+            if device.name in hosted
+        )
+
+
+def use_of(device: DeviceModel, hosted: Sequence[tuple[Demand, int]]) -> DeviceUse:
+    """What demands, each with its busy time, take of a device together."""
+    return DeviceUse(
+        device=device.name,
+        weight_bytes=sum(demand.weight_bytes for demand, _ in hosted),
+        arena_bytes=sum(demand.arena_bytes for demand, _ in hosted),
+        table_bytes=sum(demand.table_bytes for demand, _ in hosted),
+        ram_bytes=sum(demand.ram_on(device) for demand, _ in hosted),
+        flash_bytes=sum(demand.flash_bytes for demand, _ in hosted),
+        busy_ns=sum(busy for _, busy in hosted),
+    )
+
+
+def feasible(devices: Mapping[str, DeviceModel], figures: Figures, slack_bytes: int = 0) -> bool:
+    """Whether every device has the memory."""
+    return all(
+        use.ram_bytes <= devices[use.device].free_ram_bytes - slack_bytes
+        and use.flash_bytes <= devices[use.device].free_flash_bytes
+        for use in figures.uses
+    )

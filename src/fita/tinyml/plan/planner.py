@@ -1,0 +1,110 @@
+"""The planner: the best split of a model over devices and links, or why there is none.
+
+Lexicographic: it fits, then the objective, then the fewest devices, then the fewest bytes in the air. The same
+question always has the same answer; limits count work, and only HiGHS has one in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fita.base.errors import ConfigurationError
+from fita.tinyml.graph import Graph
+from fita.tinyml.pack.packer import pack_segment
+from fita.tinyml.plan.cost import Placement, Setting, evaluate
+from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.link import WIFI, Link
+from fita.tinyml.plan.plan import Plan
+from fita.tinyml.plan.refusal import no_plan
+from fita.tinyml.plan.search.chain import ChainSearch, Found, Objective, SearchLimits
+from fita.tinyml.plan.search.option import Group, Option, OptionSource
+from fita.tinyml.split.stage import Stage
+
+_PROMISES_MAX = 4
+
+
+def plan_model(
+    graph: Graph,
+    devices: Sequence[DeviceModel],
+    link: Link = WIFI,
+    objective: Objective = Objective.LATENCY,
+    *,
+    input_at: str | None = None,
+    result_at: str | None = None,
+    limits: SearchLimits | None = None,
+    table: DemandTable | None = None,
+) -> Plan:
+    """The best plan found, with the memory that the packer promises.
+
+    `input_at` is where inputs are born, the first device by default, and `result_at` where results are wanted, the
+    same place by default; "" is outside of all devices. `table` is what an earlier call for the same graph knows.
+    `NoPlanError` when the model does not fit.
+    """
+    setting = setting_of(graph, devices, link, input_at=input_at, result_at=result_at, table=table)
+    for _ in range(_PROMISES_MAX):
+        plan = best_plan(setting, objective, limits or SearchLimits())
+        over = overdraft_bytes(plan)
+        if over <= 0:
+            return plan
+        setting = replace(setting, slack_bytes=setting.slack_bytes + over)
+    raise no_plan(setting)
+
+
+def setting_of(
+    graph: Graph,
+    devices: Sequence[DeviceModel],
+    link: Link,
+    *,
+    input_at: str | None = None,
+    result_at: str | None = None,
+    table: DemandTable | None = None,
+) -> Setting:
+    """The question, with names checked. `ConfigurationError` for one that no device has."""
+    names = [device.name for device in devices]
+    if not names or len(set(names)) != len(names):
+        raise ConfigurationError("no devices, or two of one name", hint="give every device a name of its own")
+    born = names[0] if input_at is None else input_at
+    wanted = born if result_at is None else result_at
+    for name in (born, wanted):
+        if name and name not in names:
+            raise ConfigurationError(f"no device is called {name!r}", hint=f"there are {', '.join(names)}")
+    if table is None or table.graph is not graph:
+        table = DemandTable(graph)
+    return Setting(graph=graph, devices=tuple(devices), link=link, input_at=born, result_at=wanted, table=table)
+
+
+def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> Plan:
+    """The best plan by the planner's own estimate of memory."""
+    source = OptionSource(setting)
+    found = ChainSearch(source, limits).best(objective)
+    if not isinstance(found, Found):
+        raise no_plan(setting)
+    stages, placement = placed(source.groups, found.options)
+    figures = evaluate(setting, stages, placement)
+    return Plan(
+        setting=setting, objective=objective, stages=stages, placement=placement, figures=figures,
+        is_exact=found.is_exact, gap=0.0,
+    )  # fmt: skip
+
+
+def placed(groups: Sequence[Group], options: Sequence[Option]) -> tuple[tuple[Stage, ...], Placement]:
+    """Stages and, for each segment, names: the next free ones of each group."""
+    free = [iter(group.names) for group in groups]
+    stages = tuple(stage for option in options for stage in option.stages)
+    placement = tuple(
+        tuple(next(free[group]) for group in copies) for option in options for copies in option.hosts
+    )
+    return stages, placement
+
+
+def overdraft_bytes(plan: Plan) -> int:
+    """By how much the packer's promises exceed the memory of some device; 0 or less when all fit."""
+    packed = [pack_segment(plan.split, segment).file for segment in plan.split.segments]
+    worst = 0
+    for name, device in plan.setting.by_name.items():
+        hosted = [packed[number] for number in plan.segments_of(name)]
+        ram = sum(file.heap_bytes if device.weights_in_ram else file.ram_bytes for file in hosted)
+        worst = max(worst, ram - device.free_ram_bytes)
+    return worst

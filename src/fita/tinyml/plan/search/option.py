@@ -1,0 +1,298 @@
+"""The candidates of a chain: what one run of operators may become, over devices that do nothing else.
+
+A run of operators is one device's whole, copies of it on several devices, row slabs, output-channel shards, or
+input-channel shards of its first operator with the sum and what follows on one device more. Devices alike in all
+but name are one group, and a choice is only how many of each group: which of them does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+
+from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
+from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
+from fita.tinyml.plan.demand import Demand
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.search.bound import share_bound
+from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
+
+SHARES_MAX = 8
+"""Beyond that many, halos and messages eat what another share would bring."""
+_MIXED_GROUPS_MAX = 4
+"""Copies of one share stand on devices of one group where there are more groups than this."""
+_SUM_REACH = 3
+"""How many operators may follow an input-channel sum on the device that forms it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Interchangeable devices. One that holds the input or wants the result is alone in its group.
+
+    `kin` is the same for groups whose devices differ only in that.
+    """
+
+    device: DeviceModel
+    names: tuple[str, ...]
+    kin: int
+    holds_input: bool
+    wants_result: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+
+def groups_of(setting: Setting) -> tuple[Group, ...]:
+    """The devices of a setting, in the order in which a first of each appears."""
+    kinds: list[DeviceModel] = []
+    found: dict[tuple[int, bool, bool], list[DeviceModel]] = {}
+    for device in setting.devices:
+        kind = replace(device, name="")
+        if kind not in kinds:
+            kinds.append(kind)
+        key = (kinds.index(kind), device.name == setting.input_at, device.name == setting.result_at)
+        found.setdefault(key, []).append(device)
+    return tuple(
+        Group(devices[0], tuple(device.name for device in devices), *key) for key, devices in found.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an option costs, or at least costs. `busy_ns` is the longest that anything is busy for one frame."""
+
+    latency_ns: int
+    busy_ns: int
+    energy_nj: int
+    air_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Option:
+    """Stages over operators first..last-1 and, for each segment of them, the groups of its copies.
+
+    `needs` counts devices by group. Until `is_exact`, `price` is a lower bound and the memory may not suffice.
+    """
+
+    first: int
+    last: int
+    stages: tuple[Stage, ...]
+    hosts: tuple[tuple[int, ...], ...]
+    needs: tuple[int, ...]
+    price: Price
+    is_exact: bool
+
+    @property
+    def device_count(self) -> int:
+        return sum(self.needs)
+
+
+class OptionSource:
+    """All options of a setting; makes each list once."""
+
+    def __init__(self, setting: Setting, *, shards: bool = True) -> None:
+        self.setting = setting
+        self.groups = groups_of(setting)
+        self.end = len(setting.graph.operators)
+        self._shards = shards
+        self._known: dict[int, tuple[Option, ...]] = {}
+        self.evaluations = 0
+
+    def from_cut(self, first: int) -> tuple[Option, ...]:
+        """Every option that starts with operator `first`, without copies."""
+        if first not in self._known:
+            found = list(self._wholes(first))
+            if self._shards:
+                found += chain(self._sharded(first), self._sums(first))
+            self._known[first] = tuple(found)
+        return self._known[first]
+
+    def _needs(self, hosts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        flat = [group for copies in hosts for group in copies]
+        return tuple(flat.count(group) for group in range(len(self.groups)))
+
+    def _wholes(self, first: int) -> Iterator[Option]:
+        for last in range(first + 1, self.end + 1):
+            stage = Stage(first=first, last=last)
+            (demand,) = self.setting.table.demands(stage)
+            for number, group in enumerate(self.groups):
+                if demand.fits(group.device, slack_bytes=self.setting.slack_bytes):
+                    hosts = ((number,),)
+                    price = self.price((stage,), hosts)
+                    yield Option(first, last, (stage,), hosts, self._needs(hosts), price, is_exact=True)
+
+    def copies(self, option: Option, period_ns: int) -> Iterator[Option]:
+        """The fewest copies of a whole with which its devices keep a period, in every mixture of groups."""
+        if option.stages[0].kind is not StageKind.WHOLE or len(option.stages) > 1:
+            if option.price.busy_ns <= period_ns:
+                yield option
+            return
+        (number,) = option.hosts[0]
+        count = -(-option.price.busy_ns // max(1, period_ns))
+        for hosts in self._copy_hosts(option, number, count, period_ns):
+            stages = (replace(option.stages[0], copies=len(hosts)),)
+            price = replace(option.price, busy_ns=option.price.busy_ns // len(hosts))
+            yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
+
+    def _copy_hosts(self, option: Option, number: int, count: int, period_ns: int) -> Iterator[tuple[int, ...]]:
+        """`count` devices of which the given group's are the slowest."""
+        if count <= self.groups[number].size:
+            yield (number,) * count
+        if count == 1 or len(self.groups) > _MIXED_GROUPS_MAX:
+            return
+        (demand,) = self.setting.table.demands(option.stages[0])
+        helpers = []
+        for other, group in enumerate(self.groups):
+            busy = self.price(option.stages, ((other,),)).busy_ns
+            # The slowest leads, so that each mixture comes once.
+            leads = (busy, other) <= (option.price.busy_ns, number)
+            if other != number and leads and demand.fits(group.device, slack_bytes=self.setting.slack_bytes):
+                helpers.append(other)
+        for own in range(min(count - 1, self.groups[number].size), 0, -1):
+            for filled in self._filled(helpers, count - own):
+                yield (*(number,) * own, *filled)
+
+    def _filled(self, groups: Sequence[int], count: int) -> Iterator[tuple[int, ...]]:
+        """Every way of taking so many devices from these groups."""
+        if not groups:
+            if count == 0:
+                yield ()
+            return
+        for taken in range(min(count, self.groups[groups[0]].size), -1, -1):
+            for rest in self._filled(groups[1:], count - taken):
+                yield (*(groups[0],) * taken, *rest)
+
+    def _sharded(self, first: int) -> Iterator[Option]:
+        graph = self.setting.graph
+        for last in range(first + 1, self.end + 1):
+            for kind in (StageKind.ROWS, StageKind.OUTPUT_CHANNELS):
+                length = share_length(graph, Stage(first=first, last=last, kind=kind))
+                for count in range(2, min(length, SHARES_MAX, self._most_kin) + 1):
+                    stage = Stage(first=first, last=last, kind=kind, shares=even_shares(length, count))
+                    yield from self._shard_hosts(stage)
+
+    @cached_property
+    def _most_kin(self) -> int:
+        sizes: dict[int, int] = {}
+        for group in self.groups:
+            sizes[group.kin] = sizes.get(group.kin, 0) + group.size
+        return max(sizes.values(), default=0)
+
+    def _shard_hosts(self, stage: Stage) -> Iterator[Option]:
+        setting, count = self.setting, len(stage.shares)
+        teams = list(self._teams(count))
+        if not teams:
+            return
+        bound = share_bound(setting.graph, stage)
+        for team in teams:
+            groups = [self.groups[number] for number in team]
+            device = groups[0].device
+            free_weights = device.free_ram_bytes if device.weights_in_ram else device.free_flash_bytes
+            if bound.weight_bytes > free_weights:
+                continue
+            remote = bound.input_bytes
+            if any(group.holds_input for group in groups):
+                remote = 0
+            link = setting.link
+            air = link.air_ns(remote) if link.shared else link.air_ns(remote // count)
+            compute = device.compute_ns(bound.units, bound.operators)
+            latency = compute + (air + link.latency_ns if remote else 0)
+            energy = count * device.energy_nj(bound.units) + round(link.nj_per_byte * remote)
+            hosts = tuple((number,) for number in team)
+            price = Price(latency, compute, energy, remote)
+            yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
+
+    def _teams(self, count: int) -> Iterator[tuple[int, ...]]:
+        """Each way of taking devices of one kind, those with a part in input and result first."""
+        kins: dict[int, list[int]] = {}
+        for number, group in enumerate(self.groups):
+            kins.setdefault(group.kin, []).append(number)
+        for numbers in kins.values():
+            special = [n for n in numbers if self.groups[n].holds_input or self.groups[n].wants_result]
+            plain = [n for n in numbers if n not in special]
+            spare = self.groups[plain[0]].size if plain else 0
+            for chosen in _subsets(special):
+                if 0 <= count - len(chosen) <= spare:
+                    yield (*chosen, *plain[:1] * (count - len(chosen)))
+
+    def _sums(self, first: int) -> Iterator[Option]:
+        operator = self.setting.graph.operators[first]
+        if not isinstance(operator, Conv2D | FullyConnected):
+            return
+        kind = StageKind.INPUT_CHANNELS
+        length = share_length(self.setting.graph, Stage(first=first, last=first + 1, kind=kind))
+        for count in range(2, min(length, SHARES_MAX, self._most_kin) + 1):
+            stage = Stage(first=first, last=first + 1, kind=kind, shares=even_shares(length, count))
+            for team in self._teams(count):
+                yield from self._summed(stage, team, operator)
+
+    def _summed(self, stage: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected) -> Iterator[Option]:
+        link, count = self.setting.link, len(team)
+        device = self.groups[team[0]].device
+        least = operator.macs * (operator.weights.shape[-1] // count) // operator.weights.shape[-1]
+        compute = device.compute_ns({operator.operator_class: least}, 1)
+        air_bytes = 4 * operator.output.elements * count
+        air = link.air_ns(air_bytes) if link.shared else link.air_ns(air_bytes // count)
+        price = Price(compute + air, compute, 0, air_bytes)
+        for last in range(stage.last, min(self.end, stage.last + _SUM_REACH) + 1):
+            after = Stage(first=stage.last, last=last)
+            rest = self._rest_ns(after)
+            for number in range(len(self.groups)):
+                hosts = (*((member,) for member in team), (number,))
+                needs = self._needs(hosts)
+                if any(need > group.size for need, group in zip(needs, self.groups, strict=True)):
+                    continue
+                added = replace(price, latency_ns=price.latency_ns + rest[number])
+                yield Option(stage.first, last, (stage, after), hosts, needs, added, is_exact=False)
+
+    def _rest_ns(self, stage: Stage) -> list[int]:
+        units: dict[OperatorClass, int] = {}
+        if stage.last > stage.first and self.setting.table.is_simple(stage.first, stage.last):
+            units = dict(self.setting.table.demands(stage)[0].units)
+        return [group.device.compute_ns(units, 0) for group in self.groups]
+
+    def evaluated(self, option: Option) -> Option | None:
+        """The option at its true price; None when a device has not the memory."""
+        if option.is_exact:
+            return option
+        self.evaluations += 1
+        hosts = iter(option.hosts)
+        for demand in self._demands(option.stages):
+            (number,) = next(hosts)
+            if not demand.fits(self.groups[number].device, slack_bytes=self.setting.slack_bytes):
+                return None
+        return replace(option, price=self.price(option.stages, option.hosts), is_exact=True)
+
+    def _demands(self, stages: Sequence[Stage]) -> Iterator[Demand]:
+        before: Stage | None = None
+        for stage in stages:
+            yield from self.setting.table.demands(stage, before)
+            before = stage
+
+    def price(self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]]) -> Price:
+        """As `cost.evaluate` has it, for devices that nothing else in the chain uses; copies are not counted."""
+        link, latency, busy, energy, air_bytes, place = self.setting.link, 0, 0, 0, 0, 0
+        before: Stage | None = None
+        for stage in stages:
+            arriving, compute, delivered = [], [], 0
+            for demand in self.setting.table.demands(stage, before):
+                group = self.groups[hosts[place][0]]
+                place += 1
+                arriving.append(demand.input_bytes - (demand.graph_input_bytes if group.holds_input else 0))
+                compute.append(group.device.compute_ns(demand.units, demand.operators))
+                delivered += 0 if group.wants_result else demand.result_bytes
+                energy += group.device.energy_nj(demand.units)
+                port = 0 if link.shared else link.air_ns(arriving[-1])
+                busy = max(busy, compute[-1], port)
+            latency += arrival_ns(link, arriving, compute) + delivery_ns(link, delivered)
+            air_bytes += sum(arriving) + delivered
+            before = stage
+        return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
+
+
+def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    for mask in range(1 << len(numbers)):
+        yield tuple(number for place, number in enumerate(numbers) if mask >> place & 1)
