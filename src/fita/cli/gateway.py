@@ -7,18 +7,24 @@ from typing import Annotated
 
 import typer
 
-from fita.cli.option import DataDirOption, KubeconfigOption, data_dir_of
+from fita.cli.option import MAX_PORT, DataDirOption, KubeconfigOption, data_dir_of
 
 NameOption = Annotated[
     str, typer.Option("--name", help="First part of every node's name.", show_default="this host's name")
 ]
 CoapHostOption = Annotated[str, typer.Option("--coap-host", help="Address where devices register.")]
 CoapPortOption = Annotated[
-    int, typer.Option("--coap-port", envvar="FITA_COAP_PORT", help="Its UDP port; 0: any free one.")
+    int,
+    typer.Option(
+        "--coap-port", min=0, max=MAX_PORT, envvar="FITA_COAP_PORT", help="Its UDP port; 0: any free one."
+    ),
 ]
 HttpHostOption = Annotated[str, typer.Option("--http-host", help="Address of outputs and metrics.")]
 HttpPortOption = Annotated[
-    int, typer.Option("--http-port", envvar="FITA_HTTP_PORT", help="Its TCP port; 0: any free one.")
+    int,
+    typer.Option(
+        "--http-port", min=0, max=MAX_PORT, envvar="FITA_HTTP_PORT", help="Its TCP port; 0: any free one."
+    ),
 ]
 OpenEnrolmentOption = Annotated[
     bool, typer.Option("--open-enrolment", help="Accept every device, not only enrolled ones.")

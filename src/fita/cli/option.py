@@ -17,6 +17,7 @@ KubeconfigOption = Annotated[
     Path | None,
     typer.Option("--kubeconfig", help="Use this existing cluster.", show_default="$KUBECONFIG, ~/.kube/config"),
 ]
+MAX_PORT = 65535
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 

@@ -15,7 +15,7 @@ from fita.cli.gateway import (
     NameOption,
     OpenEnrolmentOption,
 )
-from fita.cli.option import DataDirOption, KubeconfigOption, data_dir_of
+from fita.cli.option import MAX_PORT, DataDirOption, KubeconfigOption, data_dir_of
 
 
 def up(
@@ -23,7 +23,10 @@ def up(
     kubeconfig: KubeconfigOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.")] = False,
     api_port: Annotated[
-        int, typer.Option("--api-port", help="Port of the API server; 0: the last one, or a free one.")
+        int,
+        typer.Option(
+            "--api-port", min=0, max=MAX_PORT, help="Port of the API server; 0: the last one, or a free one."
+        ),
     ] = 0,
     name: NameOption = "",
     coap_host: CoapHostOption = "0.0.0.0",

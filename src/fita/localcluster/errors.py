@@ -7,6 +7,7 @@ FitaError
     ├── DataFolderInUseError    another process runs on the same data folder
     ├── NotRunningError         nothing runs on the data folder
     ├── PortInUseError          the API server's port is taken
+    ├── PortForbiddenError      this user may not listen on the API server's port
     ├── CertificateError        a certificate or key cannot be used
     │   └── CertificateExpiredError
     ├── ControlPlaneError       the control plane ended or does not get ready
@@ -71,6 +72,18 @@ class PortInUseError(LocalClusterError):
         super().__init__(
             f"port {port} on {address} is in use by another program",
             hint="stop that program, or choose another port with --api-port (0 finds a free one)",
+        )
+        self.address = address
+        self.port = port
+
+
+class PortForbiddenError(LocalClusterError):
+    """The system lets this user not listen on the port that the API server was told to use."""
+
+    def __init__(self, address: str, port: int) -> None:
+        super().__init__(
+            f"this user may not listen on port {port} of {address}",
+            hint="choose one from 1024 on with --api-port (0 finds a free one)",
         )
         self.address = address
         self.port = port
