@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fita.cli.option import DataDirOption, data_dir_of
+from fita.cli.option import MAX_PORT, DataDirOption, data_dir_of
 
 if TYPE_CHECKING:
     from fita.simulator.errors import DeviceExitedError
@@ -42,25 +47,25 @@ def simulate(
     flash_dir: Annotated[
         Path | None,
         typer.Option(
-            "--flash-dir", help="Folder of the devices' flash.", show_default="one that is removed at the end"
+            "--flash-dir", help="Folder of the devices' flash.", show_default="one that is removed if none fails"
         ),
     ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run emulated devices until interrupted: the real runtime, in processes with a real heap limit."""
-    import tempfile
-
     from fita.app.interrupt import until_interrupted
     from fita.simulator.fleet import DeviceSpec
 
-    with tempfile.TemporaryDirectory(prefix="fita-flash-") as temporary:
-        base = flash_dir.absolute() if flash_dir is not None else Path(temporary)
+    address = gateway_address(gateway, data_dir)
+    heap_bytes = parse_heap(heap)
+    failures: list[DeviceExitedError] = []
+    with flash_folder(flash_dir, failures) as base:
         specs = [
             DeviceSpec(
                 endpoint=f"{name}{number}",
-                gateway=_gateway(gateway, data_dir),
+                gateway=address,
                 folder=base / f"{name}{number}",
-                heap_bytes=parse_heap(heap),
+                heap_bytes=heap_bytes,
                 capabilities=tuple(capability or ()),
                 signal=signal,
                 seed=seed + number - 1,
@@ -68,7 +73,21 @@ def simulate(
             )
             for number in range(1, count + 1)
         ]
-        asyncio.run(until_interrupted(_simulate(specs)))
+        asyncio.run(until_interrupted(_simulate(specs, failures)))
+
+
+@contextmanager
+def flash_folder(chosen: Path | None, failures: Sequence[DeviceExitedError]) -> Iterator[Path]:
+    """`chosen`, else a new folder that is removed at the end; with `failures` it stays: their logs are in it."""
+    if chosen is not None:
+        yield chosen.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="fita-flash-"))
+    try:
+        yield folder
+    finally:
+        if not failures:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def parse_heap(text: str) -> int:
@@ -88,22 +107,29 @@ _LEAST_HEAP_BYTES = 96 * 1024
 """Below that the runtime leaves no room for a service: on a 64-bit machine it takes twice a microcontroller's."""
 
 
-def _gateway(option: str, data_dir: Path | None) -> tuple[str, int]:
+def gateway_address(option: str, data_dir: Path | None) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, of the running gateway when empty; `ConfigurationError` otherwise."""
     from fita.app.settings import COAP_PORT
     from fita.app.state import require_state
     from fita.base.errors import ConfigurationError
 
     if not option:
         return require_state(data_dir_of(data_dir)).coap_address
-    host, colon, port = option.partition(":")
-    if not host or (colon and not port.isdigit()):
-        raise ConfigurationError(f"{option!r} is no address of a gateway", hint="write HOST:PORT")
-    return host, int(port) if port else COAP_PORT
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::(\d{1,5}))?", option)
+    match = bracketed or re.fullmatch(r"([^:\[\]\s]+)(?::(\d{1,5}))?", option)
+    port = int(match[2] or COAP_PORT) if match else 0
+    if match is None or not 0 < port <= MAX_PORT:
+        raise ConfigurationError(
+            f"{option!r} is no address of a gateway",
+            hint=f"write HOST:PORT with a port from 1 to {MAX_PORT}, and an IPv6 address as [ADDRESS]:PORT",
+        )
+    return match[1], port
 
 
-async def _simulate(specs: list[DeviceSpec]) -> None:
+async def _simulate(specs: list[DeviceSpec], failures: list[DeviceExitedError]) -> None:
     from rich.console import Console
 
+    from fita.app.state import authority
     from fita.simulator.errors import SimulatorError
     from fita.simulator.fleet import Fleet
 
@@ -114,6 +140,7 @@ async def _simulate(specs: list[DeviceSpec]) -> None:
         console.print(f"{endpoint:{width}}  {line}", markup=False)
 
     def failed(error: DeviceExitedError) -> None:
+        failures.append(error)
         for line in error.lines:
             console.print(f"{error.endpoint:{width}}  {line}", markup=False, style="red")
         console.print(f"{error.message} ({error.hint})", markup=False, style="red")
@@ -122,9 +149,9 @@ async def _simulate(specs: list[DeviceSpec]) -> None:
 
     ended = asyncio.Event()
     fleet = Fleet(specs, on_line=show, on_exit=failed)
-    host, port = specs[0].gateway
+    gateway = authority(*specs[0].gateway)
     console.print(
-        f"{len(specs)} devices of {specs[0].heap_bytes // 1024} kB, gateway {host}:{port}; Ctrl-C stops them",
+        f"{len(specs)} devices of {specs[0].heap_bytes // 1024} kB, gateway {gateway}; Ctrl-C stops them",
         markup=False,
     )
     async with fleet:
