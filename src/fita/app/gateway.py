@@ -20,7 +20,7 @@ from fita.app.state import GatewayState, authority, gateway_lock, write_state
 from fita.base.clock import utc_now
 from fita.base.supervision import supervise
 from fita.databus.http import DataBusServer
-from fita.databus.metric import make_registry
+from fita.databus.metric import Figures, make_registry
 from fita.databus.store import OutputStore, Workload
 from fita.kube.client import KubernetesClient
 from fita.kube.kubeconfig import load_kubeconfig
@@ -61,7 +61,7 @@ class Gateway:
         )
         self.outputs = OutputStore(name_workload=self._name_workload)
         self.devices = Lwm2mServer(enrolled=self.enrolment.allows, on_output=self.outputs.update, clock=utc_now)
-        self.registry = make_registry(self.outputs, self._gauges())
+        self.registry = make_registry(self.outputs, gauges=self._gauges(), counters=self._counters())
         self.kubelet = Kubelet(
             client=client,
             runtime=self.devices,
@@ -96,12 +96,37 @@ class Gateway:
         found = self.kubelet.workload(workload)
         return None if found is None else Workload(namespace=found[0], pod=found[1], node=found[2])
 
-    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+    def _gauges(self) -> Figures:
         return {
             "fita_devices_registered": (
                 "Devices whose registration is alive",
-                lambda: len(self.devices.devices()),
+                lambda: self.devices.registered_devices,
             ),
+        }
+
+    def _counters(self) -> Figures:
+        devices, coap = self.devices, self.devices.coap_counters
+        return {
+            "fita_registrations_total": (
+                "Registrations of devices, without updates",
+                lambda: devices.registrations_total,
+            ),
+            "fita_registrations_refused_total": (
+                "Registrations and updates refused because the device is not enrolled",
+                lambda: devices.refused_total,
+            ),
+            "fita_notifications_total": (
+                "Representations received for observations",
+                lambda: devices.notifications_total,
+            ),
+            "fita_coap_datagrams_total": ("Datagrams received", lambda: coap.received),
+            "fita_coap_malformed_datagrams_total": (
+                "Datagrams received that are no CoAP messages",
+                lambda: coap.malformed,
+            ),
+            "fita_coap_duplicates_total": ("Messages received more than once", lambda: coap.duplicates),
+            "fita_coap_retransmissions_total": ("Messages sent again", lambda: coap.retransmissions),
+            "fita_coap_timeouts_total": ("Messages that no device acknowledged", lambda: coap.timeouts),
         }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fita.databus.store import OutputStore
@@ -32,19 +32,27 @@ class OutputCollector(Collector):
         return [values, times]
 
 
-class GaugeCollector(Collector):
-    """Gauges read from their owner at scrape time: name -> (help, reading)."""
+Figures = Mapping[str, tuple[str, Callable[[], float]]]
+"""Name -> (help, reading), read from their owner at scrape time. A counter's name ends in ``_total``."""
 
-    def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+
+class FigureCollector(Collector):
+    """Figures of the gateway: `gauges` go up and down, `counters` only grow."""
+
+    def __init__(self, gauges: Figures, counters: Figures) -> None:
         self._gauges = gauges
+        self._counters = counters
 
     def collect(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(name, text, value=read()) for name, (text, read) in self._gauges.items()]
+        for name, (text, read) in self._gauges.items():
+            yield GaugeMetricFamily(name, text, value=read())
+        for name, (text, read) in self._counters.items():
+            yield CounterMetricFamily(name, text, value=read())
 
 
-def make_registry(store: OutputStore, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> CollectorRegistry:
+def make_registry(store: OutputStore, *, gauges: Figures, counters: Figures) -> CollectorRegistry:
     """A registry of its own, so that two gateways in one process do not share series."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(OutputCollector(store))
-    registry.register(GaugeCollector(gauges))
+    registry.register(FigureCollector(gauges, counters))
     return registry

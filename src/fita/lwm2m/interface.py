@@ -52,6 +52,7 @@ class RegistrationInterface:
         self._listener = listener
         self._clock = clock
         self.registrations_total = 0
+        self.refused_total = 0
         self._next_look = math.inf  # at lifetimes
         self._look_earlier = asyncio.Event()
 
@@ -74,6 +75,7 @@ class RegistrationInterface:
         try:
             return operation(request, peer)
         except RegistrationError as error:
+            self.refused_total += error.code == Code.FORBIDDEN
             log.warning("registration refused", peer=peer, path=request.path_text, why=error.message)
             return Response(code=error.code, payload=error.message.encode())
 

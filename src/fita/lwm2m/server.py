@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from fita.base.clock import Clock, utc_now
 from fita.coap.endpoint import CoapEndpoint
+from fita.coap.exchange import Counters
 from fita.coap.interfaces import Limits, Peer, TransmissionParameters, Transport
 from fita.lwm2m.failure import as_deploy_errors
 from fita.lwm2m.interface import RegistrationInterface
@@ -81,6 +82,16 @@ class Lwm2mServer:
     def registrations_total(self) -> int:
         """Registrations since the start, without updates."""
         return self._interface.registrations_total
+
+    @property
+    def refused_total(self) -> int:
+        """Registrations and updates since the start that were answered 4.03: the device is not enrolled."""
+        return self._interface.refused_total
+
+    @property
+    def coap_counters(self) -> Counters:
+        """What the socket received, repeated and gave up since the start; always the same object."""
+        return self._coap.counters
 
     @property
     def notifications_total(self) -> int:

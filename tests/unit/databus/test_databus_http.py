@@ -17,7 +17,11 @@ from fita.databus.store import OutputStore
 
 @asynccontextmanager
 async def serving(store: OutputStore, not_ready: str | None = None) -> AsyncIterator[str]:
-    registry = make_registry(store, {"fita_devices": ("Registered devices", lambda: 3.0)})
+    registry = make_registry(
+        store,
+        gauges={"fita_devices": ("Registered devices", lambda: 3.0)},
+        counters={"fita_registrations_total": ("Registrations", lambda: 7)},
+    )
     server = DataBusServer(store, registry=registry, not_ready=lambda: not_ready)
     host, port = await server.open("127.0.0.1", 0)
     try:
@@ -61,6 +65,7 @@ async def test_exposes_values_and_their_times_to_prometheus() -> None:
             text = await response.text()
     labels = 'device="lamp1",key="t",namespace="",node="",pod="",service="average",unit="Cel"'
     assert "fita_devices 3.0" in text
+    assert "# TYPE fita_registrations_total counter\nfita_registrations_total 7.0" in text
     values = [line for line in text.splitlines() if line.startswith("fita_output_value{")]
     assert len(values) == 1
     assert sorted(values[0].split("{")[1].split("}")[0].split(",")) == labels.split(",")
@@ -84,7 +89,7 @@ async def test_readiness_names_what_is_missing(reason: str | None, status: int) 
 async def test_a_port_in_use_is_named() -> None:
     async with serving(store_of()) as url:
         port = int(url.rsplit(":", 1)[1])
-        registry = make_registry(store_of(), {})
+        registry = make_registry(store_of(), gauges={}, counters={})
         other = DataBusServer(store_of(), registry=registry, not_ready=lambda: None)
         with pytest.raises(FitaError, match=f"127.0.0.1:{port}.*--http-port"):
             await other.open("127.0.0.1", port)

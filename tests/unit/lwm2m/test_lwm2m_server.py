@@ -86,6 +86,7 @@ async def test_who_is_not_enrolled_is_refused(bench: Bench) -> None:
     assert (answer.code, answer.payload) == (Code.FORBIDDEN, b"lamp1 is not enrolled")
     await settle()
     assert bench.radio.requests == []
+    assert (bench.server.registrations_total, bench.server.refused_total) == (0, 1)
     bench.refused.clear()
     await bench.joined(device)
 
@@ -97,6 +98,8 @@ async def test_whose_enrolment_ends_is_refused_at_its_next_update(bench: Bench) 
     assert (await device.update()).code == Code.FORBIDDEN
     assert bench.diary.lost == [(LAMP, "the device is no longer enrolled")]
     assert bench.server.devices() == {}
+    assert bench.server.refused_total == 1
+    assert (await device.update()).code == Code.NOT_FOUND, "its registration has ended"
 
 
 @pytest.mark.parametrize(
