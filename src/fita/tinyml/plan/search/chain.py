@@ -15,11 +15,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import add, le
 
 from fita.tinyml.plan.search.option import Option, OptionSource
 
 Cost = tuple[int, int, int]
 """Compared from left to right: what the objective counts, devices, bytes in the air; see `cost_of`."""
+_Options = Callable[[int], Sequence[Option]]
+"""For a cut the options that start there."""
 _FREE: Cost = (0, 0, 0)
 _NEVER_NS = 10**15
 
@@ -35,9 +38,9 @@ class Objective(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """When to stop looking for a proof: states opened and sharded options cut, in one search; seconds for HiGHS."""
+    """When to stop looking for a proof, in one search; seconds for HiGHS, and how wide the search without it is."""
 
-    states: int = 20_000
+    states: int = 100_000
     evaluations: int = 150
     solver_s: float = 1.0
     beam: int = 64
@@ -48,7 +51,7 @@ class Found:
     """A chain of options and its cost; `bound` is the least cost that any chain could have."""
 
     options: tuple[Option, ...]
-    cost: int
+    total: Cost
     bound: int
     is_exact: bool
 
@@ -104,14 +107,26 @@ class ChainSearch:
     _priced: dict[Option, Option | None] = field(default_factory=dict)
 
     def best(self, objective: Objective) -> Found | Stopped | None:
-        """The cheapest chain, or None when no chain fits."""
+        """The cheapest chain, or None when no chain fits.
+
+        Chains of wholes come first: what they cost is the most that a sharded stage may be tried for.
+        """
         if objective is Objective.THROUGHPUT:
             return self._fastest()
-        return self.cheapest(lambda option: cost_of(objective, option), self.source.from_cut)
 
-    def rest(
-        self, cost: Callable[[Option], Cost], options: Callable[[int], Sequence[Option]]
-    ) -> list[Cost | None]:
+        def cost(option: Option) -> Cost:
+            return cost_of(objective, option)
+
+        wholes = self.cheapest(cost, self.source.wholes)
+        ceiling = wholes.total if isinstance(wholes, Found) else None
+        found = self.cheapest(cost, self.source.from_cut, ceiling=ceiling)
+        if isinstance(found, Stopped) and isinstance(wholes, Found):
+            return Found(wholes.options, wholes.total, found.bound, is_exact=False)
+        if found is None:
+            return wholes
+        return found
+
+    def rest(self, cost: Callable[[Option], Cost], options: _Options) -> list[Cost | None]:
         """For every cut what the rest costs at least; None where no chain leads to the end."""
         end = self.source.end
         rest: list[Cost | None] = [None] * end + [_FREE]
@@ -125,46 +140,41 @@ class ChainSearch:
     def cheapest(
         self,
         cost: Callable[[Option], Cost],
-        options: Callable[[int], Sequence[Option]],
+        options: _Options,
         accept: Callable[[Option], bool] = lambda _: True,
+        *,
         bar: Callable[[int, Cost], bool] = lambda _cut, _cost: False,
+        ceiling: Cost | None = None,
     ) -> Found | Stopped | None:
-        """The chain of least cost among accepted options that never comes to a cut at a barred cost."""
-        rest = self.rest(cost, options)
-        if rest[0] is None:
-            return None
-        sizes = tuple(group.size for group in self.source.groups)
-        start = _Node(_FREE, 0, (0,) * len(sizes), None, None)
-        queue: list[tuple[Cost, int, _Node]] = [(rest[0], 0, start)]
-        closed: set[tuple[int, tuple[int, ...]]] = set()
-        serial, evaluations = 0, 0
-        while queue:
-            total, _, node = heapq.heappop(queue)
-            if (node.cut, node.used) in closed or bar(node.cut, node.cost):
-                continue
+        """The chain of least cost among accepted options that never comes to a cut at a barred cost.
+
+        None when there is none, or none below the ceiling.
+        """
+        frontier = _Frontier(self.rest(cost, options), bar, ceiling)
+        frontier.add(_Node(_FREE, 0, (0,) * len(self.source.groups), None, None))
+        evaluations = 0
+        while (node := frontier.pop()) is not None:
             if node.option is not None and not node.option.is_exact:
                 evaluations += node.option not in self._priced
                 priced = self._exact(node.option)
-                if priced is None or not accept(priced):
-                    continue
-                serial += 1
-                node = _replaced(node, priced, cost)
-                _push(queue, rest, serial, node)
-                if evaluations > self.limits.evaluations:
-                    return Stopped(total[0])
-                continue
-            if node.cut == self.source.end:
-                return Found(node.options(), total[0], total[0], is_exact=True)
-            closed.add((node.cut, node.used))
-            if len(closed) > self.limits.states:
-                return Stopped(total[0])
-            for option in options(node.cut):
-                used = tuple(map(sum, zip(node.used, option.needs, strict=True)))
-                if all(a <= b for a, b in zip(used, sizes, strict=True)):
-                    serial += 1
-                    child = _Node(plus(node.cost, cost(option)), option.last, used, option, node)
-                    _push(queue, rest, serial, child)
+                if priced is not None and accept(priced):
+                    frontier.add(_repriced(node, priced, cost))
+            elif node.cut == self.source.end:
+                return Found(node.options(), node.cost, node.cost[0], is_exact=True)
+            else:
+                self._expand(frontier, node, cost, options(node.cut))
+            if evaluations > self.limits.evaluations or frontier.serial > self.limits.states:
+                return Stopped(frontier.least)
         return None
+
+    def _expand(
+        self, frontier: _Frontier, node: _Node, cost: Callable[[Option], Cost], options: Sequence[Option]
+    ) -> None:
+        sizes = [group.size for group in self.source.groups]
+        for option in options:
+            used = tuple(map(add, node.used, option.needs))
+            if all(map(le, used, sizes)):
+                frontier.add(_Node(plus(node.cost, cost(option)), option.last, used, option, node))
 
     def _exact(self, option: Option) -> Option | None:
         if option not in self._priced:
@@ -173,62 +183,73 @@ class ChainSearch:
 
     def _fastest(self) -> Found | Stopped | None:
         """The shortest period that a chain keeps, and of the chains that keep it one with the fewest devices."""
-        periods = self.periods()
-        position = bisect_left(periods, True, key=lambda period: self._keeps(period) is not None)
-        low = periods[position - 1] if position else 0
-        kept = self._keeps(periods[position]) if position < len(periods) else self._slowest(low)
+        wholes = self._shortest(self.source.wholes, None)
+        found = self._shortest(self.source.from_cut, wholes if isinstance(wholes, Found) else None)
+        if isinstance(found, Stopped) and isinstance(wholes, Found):
+            return Found(wholes.options, wholes.total, found.bound, is_exact=False)
+        return found
+
+    def _shortest(self, options: _Options, known: Found | None) -> Found | Stopped | None:
+        """`known` is a chain that need not be found again."""
+        low, kept = (0, known) if known is not None else self._longest_needed(options)
         while isinstance(kept, Found):
-            better = self._keeps(kept.cost - 1)
+            better = self._keeps(kept.total[0] - 1, options)
             if better is None:
-                return self._fewest(kept.cost) or kept
+                return kept if kept is known else self._fewest(kept.total[0], options) or kept
             if isinstance(better, Stopped):
                 return Stopped(low)
             kept = better
-            middle = (low + kept.cost) // 2
-            better = self._keeps(middle) if middle < kept.cost else None
+            middle = (low + kept.total[0]) // 2
+            better = self._keeps(middle, options) if middle < kept.total[0] else None
             if isinstance(better, Found):
                 kept = better
             else:
                 low = middle
         return Stopped(low) if kept is not None else None
 
-    def _slowest(self, longest: int) -> Found | Stopped | None:
-        """At a period long enough for anything that fits at all: the air decides, or only shards fit."""
-        period = max(1, longest)
-        while period < _NEVER_NS:
+    def _longest_needed(self, options: _Options) -> tuple[int, Found | Stopped | None]:
+        """A period that no chain keeps, and a chain for the next at which the choice changes."""
+        periods = self.periods(options)
+        position = bisect_left(periods, True, key=lambda period: self._keeps(period, options) is not None)
+        low = periods[position - 1] if position else 0
+        kept = self._keeps(periods[position], options) if position < len(periods) else None
+        period = max(1, low)
+        while kept is None and period < _NEVER_NS:
+            # The air decides, or only shards fit.
             period *= 2
-            kept = self._keeps(period)
-            if kept is not None:
-                return kept
-        return None
+            kept = self._keeps(period, options)
+        return low, kept
 
-    def periods(self) -> list[int]:
+    def periods(self, options: _Options) -> list[int]:
         """Every period at which the choice of wholes and copies changes, ascending."""
         found: set[int] = set()
         devices = sum(group.size for group in self.source.groups)
         for cut in range(self.source.end):
-            for option in self.source.from_cut(cut):
+            for option in options(cut):
                 busy = option.price.busy_ns
                 copies = devices if option.is_exact else 1
                 found.update(-(-busy // count) for count in range(1, copies + 1))
         return sorted(found)
 
-    def _keeps(self, period_ns: int) -> Found | Stopped | None:
+    def _keeps(self, period_ns: int, options: _Options) -> Found | Stopped | None:
         """The chain with the least air time that keeps a period, at the period that it really has."""
+        link = self.source.setting.link
+
+        def bar(_: int, cost: Cost) -> bool:
+            return link.shared and link.air_ns(cost[0]) > period_ns
+
         found = self.cheapest(
             lambda option: cost_of(Objective.THROUGHPUT, option),
-            self._copies(period_ns),
+            self._copies(period_ns, options),
             lambda option: option.price.busy_ns <= period_ns,
+            bar=bar,
         )
-        if not isinstance(found, Found):
-            return found
-        period = self._period(found)
-        return Found(found.options, period, period, is_exact=True) if period <= period_ns else None
+        return self._at_period(found) if isinstance(found, Found) else found
 
-    def _fewest(self, period_ns: int) -> Found | None:
+    def _fewest(self, period_ns: int, options: _Options) -> Found | None:
         """The chain with the fewest devices that keeps a period, as far as the limits allow."""
-        link, options = self.source.setting.link, self._copies(period_ns)
-        air = self.rest(lambda option: cost_of(Objective.THROUGHPUT, option), options)
+        link, copies = self.source.setting.link, self._copies(period_ns, options)
+        air = self.rest(lambda option: cost_of(Objective.THROUGHPUT, option), copies)
 
         def bar(cut: int, cost: Cost) -> bool:
             behind = air[cut]
@@ -236,36 +257,66 @@ class ChainSearch:
 
         found = self.cheapest(
             lambda option: (option.device_count, option.price.air_bytes, 0),
-            options,
+            copies,
             lambda option: option.price.busy_ns <= period_ns,
-            bar,
+            bar=bar,
         )
-        return Found(found.options, period_ns, period_ns, is_exact=True) if isinstance(found, Found) else None
+        return self._at_period(found) if isinstance(found, Found) else None
 
-    def _copies(self, period_ns: int) -> Callable[[int], Sequence[Option]]:
+    def _copies(self, period_ns: int, options: _Options) -> _Options:
         known: dict[int, list[Option]] = {}
 
-        def options(cut: int) -> list[Option]:
+        def copied(cut: int) -> list[Option]:
             if cut not in known:
-                whole = self.source.from_cut(cut)
-                known[cut] = [copied for option in whole for copied in self.source.copies(option, period_ns)]
+                known[cut] = [copy for option in options(cut) for copy in self.source.copies(option, period_ns)]
             return known[cut]
 
-        return options
+        return copied
 
-    def _period(self, found: Found) -> int:
-        """What the chain of a search for throughput keeps."""
+    def _at_period(self, found: Found) -> Found:
+        """With the period that the chain keeps as its cost."""
         link = self.source.setting.link
-        busy = max(option.price.busy_ns for option in found.options)
-        return max(busy, link.air_ns(found.cost)) if link.shared else busy
+        period = max(option.price.busy_ns for option in found.options)
+        air_bytes = sum(option.price.air_bytes for option in found.options)
+        period = max(period, link.air_ns(air_bytes)) if link.shared else period
+        return Found(found.options, (period, 0, air_bytes), period, is_exact=True)
 
 
-def _replaced(node: _Node, option: Option, cost: Callable[[Option], Cost]) -> _Node:
+class _Frontier:
+    """Nodes by what a chain through them costs at least; each state leaves once it has been reached cheapest."""
+
+    def __init__(
+        self, rest: Sequence[Cost | None], bar: Callable[[int, Cost], bool], ceiling: Cost | None
+    ) -> None:
+        self.serial = 0
+        self.least = 0
+        self._rest, self._bar, self._ceiling = rest, bar, ceiling
+        self._queue: list[tuple[Cost, int, _Node]] = []
+        self._closed: set[tuple[int, tuple[int, ...]]] = set()
+
+    def add(self, node: _Node) -> None:
+        behind = self._rest[node.cut]
+        if behind is None or (node.cut, node.used) in self._closed:
+            return
+        total = plus(node.cost, behind)
+        if (self._ceiling is None or total < self._ceiling) and not self._bar(node.cut, node.cost):
+            self.serial += 1
+            heapq.heappush(self._queue, (total, self.serial, node))
+
+    def pop(self) -> _Node | None:
+        """The next node; one whose price is exact closes its state."""
+        while self._queue:
+            total, _, node = heapq.heappop(self._queue)
+            self.least = total[0]
+            state = (node.cut, node.used)
+            if state in self._closed:
+                continue
+            if node.option is None or node.option.is_exact:
+                self._closed.add(state)
+            return node
+        return None
+
+
+def _repriced(node: _Node, option: Option, cost: Callable[[Option], Cost]) -> _Node:
     before = node.parent.cost if node.parent is not None else _FREE
     return _Node(plus(before, cost(option)), node.cut, node.used, option, node.parent)
-
-
-def _push(queue: list[tuple[Cost, int, _Node]], rest: Sequence[Cost | None], serial: int, node: _Node) -> None:
-    behind = rest[node.cut]
-    if behind is not None:
-        heapq.heappush(queue, (plus(node.cost, behind), serial, node))

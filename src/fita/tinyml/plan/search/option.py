@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
@@ -21,8 +20,8 @@ from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
 """Beyond that many, halos and messages eat what another share would bring."""
-_MIXED_GROUPS_MAX = 4
-"""Copies of one share stand on devices of one group where there are more groups than this."""
+_MIXED_DEVICES_MAX = 12
+"""Copies of one share stand on devices of one group where there are more devices than this."""
 _SUM_REACH = 3
 """How many operators may follow an input-channel sum on the device that forms it."""
 
@@ -93,22 +92,25 @@ class Option:
 class OptionSource:
     """All options of a setting; makes each list once."""
 
-    def __init__(self, setting: Setting, *, shards: bool = True) -> None:
+    def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.groups = groups_of(setting)
         self.end = len(setting.graph.operators)
-        self._shards = shards
         self._known: dict[int, tuple[Option, ...]] = {}
+        self._known_wholes: dict[int, tuple[Option, ...]] = {}
         self.evaluations = 0
 
     def from_cut(self, first: int) -> tuple[Option, ...]:
         """Every option that starts with operator `first`, without copies."""
         if first not in self._known:
-            found = list(self._wholes(first))
-            if self._shards:
-                found += chain(self._sharded(first), self._sums(first))
-            self._known[first] = tuple(found)
+            self._known[first] = (*self.wholes(first), *self._sharded(first), *self._sums(first))
         return self._known[first]
+
+    def wholes(self, first: int) -> tuple[Option, ...]:
+        """Those on one device each."""
+        if first not in self._known_wholes:
+            self._known_wholes[first] = tuple(self._wholes(first))
+        return self._known_wholes[first]
 
     def _needs(self, hosts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         flat = [group for copies in hosts for group in copies]
@@ -141,7 +143,7 @@ class OptionSource:
         """`count` devices of which the given group's are the slowest."""
         if count <= self.groups[number].size:
             yield (number,) * count
-        if count == 1 or len(self.groups) > _MIXED_GROUPS_MAX:
+        if count == 1 or len(self.setting.devices) > _MIXED_DEVICES_MAX:
             return
         (demand,) = self.setting.table.demands(option.stages[0])
         helpers = []
@@ -200,7 +202,12 @@ class OptionSource:
             air = link.air_ns(remote) if link.shared else link.air_ns(remote // count)
             compute = device.compute_ns(bound.units, bound.operators)
             latency = compute + (air + link.latency_ns if remote else 0)
-            energy = count * device.energy_nj(bound.units) + round(link.nj_per_byte * remote)
+            energy = count * device.energy_nj(bound.units)
+            if setting.table.is_simple(stage.first, stage.last):
+                # Whatever is shared out, everything is computed at least once.
+                (whole,) = setting.table.demands(Stage(first=stage.first, last=stage.last))
+                energy = max(energy, device.energy_nj(whole.units))
+            energy += round(link.nj_per_byte * remote)
             hosts = tuple((number,) for number in team)
             price = Price(latency, compute, energy, remote)
             yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
