@@ -14,7 +14,7 @@ from fita.app.detached import Order, Report, detached_log
 from fita.app.interrupt import until_interrupted
 from fita.app.state import GatewayState
 from fita.app.up import run_up
-from fita.base.errors import FitaError
+from fita.base.errors import FitaError, named_error
 from fita.base.logging import configure_logging
 
 LOG_CHECK_S = 30.0
@@ -84,18 +84,24 @@ def main() -> int:
     status = 0
     try:
         asyncio.run(until_interrupted(_run(order, reporter)))
-    except* FitaError as group:
+    except Exception as error:
         status = 1
-        error = _first(group)
-        log.error("ended", reason=error.message, hint=error.hint)
-        reporter.failed(error)
+        reporter.failed(_told(error))
     return status
 
 
-def _first(error: FitaError | ExceptionGroup[FitaError]) -> FitaError:
+def _told(error: Exception) -> FitaError:
+    """What ended this process, in words for the starter and in the log."""
+    named = named_error(error)
+    if named is not None:
+        log.error("ended", reason=named.message, hint=named.hint)
+        return named
+    log.exception("ended by a fault")
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    return error
+    return FitaError(
+        f"{type(error).__name__}: {error}", hint="gateway.log in the data folder says where it happened"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from fita import __version__
-from fita.base.errors import FitaError
+from fita.base.errors import named_error
 from fita.cli import demo, device, enrolment, gateway, kubectl, model, outputs, service, status, up
 
 app = typer.Typer(
@@ -59,26 +59,13 @@ def main() -> None:
     """Run the command line. A traceback is shown only with ``-v``."""
     try:
         app()
-    except FitaError as error:
-        if _settings["verbosity"]:
+    except Exception as error:
+        named = named_error(error)
+        if named is None or _settings["verbosity"]:
             raise
-        fail(error.message, error.hint)
-    except ExceptionGroup as group:
-        named, others = group.split(FitaError)
-        if others is not None or named is None or _settings["verbosity"]:
-            raise
-        first = leaf(named)
-        fail(first.message, first.hint)
+        fail(named.message, named.hint)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def leaf(group: ExceptionGroup[FitaError]) -> FitaError:
-    """The first error inside nested groups."""
-    error: FitaError | ExceptionGroup[FitaError] = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def fail(message: str, hint: str) -> None:

@@ -44,9 +44,7 @@ def test_addresses_of_gateways(text: str, address: tuple[str, int]) -> None:
     assert gateway_address(text, None) == address
 
 
-@pytest.mark.parametrize(
-    "text", ["localhost:99999", "localhost:0", "h:x", ":5683", "::1", "[::1", "a:1:2"]
-)
+@pytest.mark.parametrize("text", ["localhost:99999", "localhost:0", "h:x", ":5683", "::1", "[::1", "a:1:2"])
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no address of a gateway"):
         gateway_address(text, None)
