@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -168,7 +170,7 @@ class Transport:
 
     def _failed(self, error: Exception) -> ConnectionFailedError:
         server = self._access.server
-        reason = str(error) or type(error).__name__
+        reason = _reason(error)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ConnectionFailedError(
                 f"{server} shows a certificate that is not trusted: {error.certificate_error}",
@@ -180,6 +182,19 @@ class Transport:
 
 
 _AWAY_HINT = "check that the cluster runs, and the server's address in the kubeconfig"
+
+
+def _reason(error: Exception) -> str:
+    """Why a connection failed, in the operating system's words; aiohttp's name objects of Python."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    match error.os_error:
+        case ssl.SSLError(reason=str(reason)):
+            return f"no TLS can be agreed on: {reason.replace('_', ' ').lower()}"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case cause:  # of several addresses, or none for the name
+            return cause.strerror or str(cause)
 
 
 def _is_asked_again(error: ApiError) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import aclosing
 
 import pytest
@@ -236,6 +237,19 @@ async def test_nobody_there() -> None:
             await client.version()
     assert access.server in caught.value.message
     assert caught.value.hint
+
+
+async def test_a_failed_connection_is_told_in_words() -> None:
+    async with FakeApiServer() as server:
+        access = ClusterAccess(server=server.url.replace("http:", "https:"), tls=ssl.create_default_context())
+        async with KubernetesClient(access) as client:
+            with pytest.raises(ConnectionFailedError) as caught:
+                await client.version()
+            assert caught.value.message.startswith(f"{access.server} cannot be reached: no TLS can be agreed on: ")
+    async with KubernetesClient(access) as client:
+        with pytest.raises(ConnectionFailedError) as caught:
+            await client.version()
+    assert caught.value.message == f"{access.server} cannot be reached: Connection refused"
 
 
 @pytest.mark.parametrize(
