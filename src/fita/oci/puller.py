@@ -22,10 +22,10 @@ from fita.model.platform import Platform
 from fita.model.service import ServiceArtifact
 from fita.oci.cache import ArtifactCache, SingleFlight
 from fita.oci.content import ContentSource, StoreSource, load_artifact
-from fita.oci.errors import ArtifactNotFoundError
+from fita.oci.errors import ArtifactNotFoundError, OciError, RegistryUnavailableError, UnauthorizedError
 from fita.oci.layout import LayoutStore
 from fita.oci.manifest import Content, Descriptor
-from fita.oci.reference import Reference, parse_reference
+from fita.oci.reference import DOCKER_HUB, LOCAL_REGISTRY, Reference, parse_reference
 from fita.oci.registry.client import RemoteRepository, open_http
 from fita.oci.registry.credential import Keychain
 
@@ -76,7 +76,12 @@ class ArtifactSource:
         `RegistryUnavailableError`, `StoreError`.
         """
         parsed = parse_reference(reference)
-        return await load_artifact(self._source(parsed, pull_policy, credentials), parsed, platform)
+        try:
+            return await load_artifact(self._source(parsed, pull_policy, credentials), parsed, platform)
+        except (ArtifactNotFoundError, UnauthorizedError, RegistryUnavailableError) as error:
+            if namesake := await self._local_namesake(parsed):
+                error.hint = f"did you mean {namesake}?"
+            raise
 
     async def close(self) -> None:
         """Close the connections to registries."""
@@ -91,6 +96,18 @@ class ArtifactSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _local_namesake(self, reference: Reference) -> str:
+        """The service of the local store that a name without a registry may have meant; empty: none."""
+        if reference.registry != DOCKER_HUB:
+            return ""
+        repository = reference.repository.removeprefix("library/")
+        namesake = Reference(LOCAL_REGISTRY, repository, reference.tag, reference.digest)
+        try:
+            await self._store.resolve(namesake)
+        except OciError:
+            return ""
+        return str(namesake)
 
     def _source(self, reference: Reference, pull_policy: str, credentials: Keychain | None) -> ContentSource:
         if pull_policy not in (POLICY_ALWAYS, POLICY_IF_NOT_PRESENT, POLICY_NEVER):

@@ -107,6 +107,18 @@ async def test_never_asks_nobody(tmp_path: Path) -> None:
         assert (await source.pull(f"{name}:1", DEVICE, pull_policy="Never")).manifest.version == 1
 
 
+async def test_a_name_without_registry_that_the_local_store_has_gets_a_hint(tmp_path: Path) -> None:
+    LayoutStore(tmp_path / "store").put(parse_reference("fita.local/average:1"), [artifact_of(version=1)])
+    async with source_of(tmp_path) as source:
+        with pytest.raises(ArtifactNotFoundError) as caught:
+            await source.pull("average:1", DEVICE, pull_policy="Never")
+        assert caught.value.hint == "did you mean fita.local/average:1?"
+        for other in ("average:2", "localhost:1/average:1", "team/average:1"):
+            with pytest.raises(ArtifactNotFoundError) as caught:
+                await source.pull(other, DEVICE, pull_policy="Never")
+            assert "did you mean" not in caught.value.hint
+
+
 async def test_other_policies_and_names_are_refused(tmp_path: Path) -> None:
     async with source_of(tmp_path) as source:
         with pytest.raises(ConfigurationError, match="no image pull policy"):
