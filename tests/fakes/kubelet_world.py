@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from fakes.device_runtime import START, FakeArtifacts, FakeRuntime
 from fakes.memory_cluster import MemoryCluster
+from fakes.rights import gateway_rights
 from fita.kube.resource import EVENTS, NODES, PODS, RawObject
 from fita.kubelet.kubelet import Kubelet
 
@@ -26,6 +27,7 @@ class World:
 
     def __init__(self) -> None:
         self.cluster = MemoryCluster()
+        self.cluster.rights = gateway_rights()
         self.runtime = FakeRuntime()
         self.artifacts = FakeArtifacts()
         self.artifacts.add(IMAGE)

@@ -17,6 +17,7 @@ import msgspec
 
 from fakes.api_server import _PATH, RESOURCES, _events, _Matcher, _status
 from fakes.object_store import Id, ObjectStore, StoreError
+from fakes.rights import Rights
 from fita.kube.access import ClusterAccess
 from fita.kube.client import KubernetesClient, PatchStrategy
 from fita.kube.credential import FixedCredential, Login
@@ -24,15 +25,20 @@ from fita.kube.errors import ConnectionFailedError, api_error
 from fita.kube.resource import RawObject, Resource
 
 LATENCY_S = 0.003
+_VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
 
 
 class MemoryCluster:
-    """Objects, and what goes wrong on the way to them. `writes` lists what changed something, as (verb, path)."""
+    """Objects, and what goes wrong on the way to them.
+
+    `writes` lists what changed something, as (verb, path). With `rights` everything else is refused.
+    """
 
     def __init__(self) -> None:
         self.store = ObjectStore(self._changed)
         self.writes: list[tuple[str, str]] = []
         self.refused: dict[str, int] = {}
+        self.rights: Rights | None = None
         self._changes = asyncio.Event()
         self._down = False
         self._resources = {(known.group, known.version, known.plural): known for known in RESOURCES}
@@ -78,6 +84,10 @@ class MemoryCluster:
         self._changes.set()
         self._changes = asyncio.Event()
 
+    def _authorize(self, verb: str, id_: Id, subresource: str) -> None:
+        if self.rights is not None and not self.rights.allow(verb, id_, subresource):
+            raise api_error(403, json.dumps({"message": f"may not {verb} {id_} {subresource}"}).encode())
+
     def _locate(self, path: str) -> tuple[Id, str]:
         found = _PATH.match(path)
         key = (found["group"] or "", found["version"], found["plural"]) if found else None
@@ -93,6 +103,7 @@ class MemoryCluster:
         if self.down:
             raise ConnectionFailedError("the API server is away")
         id_, subresource = self._locate(path)
+        self._authorize(_VERBS[method] if id_.name or method != "GET" else "list", id_, subresource)
         for part, status in self.refused.items():
             if part in f"{method} {path}":
                 raise api_error(status, b"{}")
@@ -125,6 +136,7 @@ class MemoryCluster:
     async def watch(self, path: str, parameters: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         await asyncio.sleep(LATENCY_S)
         id_, _ = self._locate(path)
+        self._authorize("watch", id_, "")
         matches = _Matcher(parameters.get("labelSelector", ""), parameters.get("fieldSelector", ""))
         version = int(parameters["resourceVersion"])
         while True:
