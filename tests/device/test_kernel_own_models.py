@@ -14,8 +14,9 @@ from fita.simulator.segment_firmware import compile_segment_firmware
 from fita.simulator.segment_process import SegmentProcess
 from fita.tinyml.execute import run_graph
 from fita.tinyml.graph import Graph
-from fita.tinyml.pack.fit import fit_layers
 from fita.tinyml.pack.packer import pack_split
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.planner import plan_model
 from fita.tinyml.reader import read_model
 from fita.tinyml.segment import SplitModel
 from fita.tinyml.split.partition import partition
@@ -51,9 +52,21 @@ def assert_runs(split: SplitModel, placement: tuple[int, ...], name: str) -> Non
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_layer_cuts_run_within_the_promise(name: str) -> None:
-    fit = fit_layers(load(name), [heap * 1024 - RUNTIME_BYTES for heap in HEAPS])
-    assert_runs(fit.split, fit.placement, name)
+def test_planned_splits_run_within_the_promise(name: str) -> None:
+    names = [device.name for device in DEVICES]
+    plan = plan_model(
+        load(name),
+        [
+            DeviceModel(
+                name=device.name,
+                ram_bytes=device.heap_bytes,
+                weights_in_ram=True,
+                reserve_ram_bytes=RUNTIME_BYTES + device.heap_bytes // 64,
+            )
+            for device in DEVICES
+        ],
+    )
+    assert_runs(plan.split, tuple(names.index(copies[0]) for copies in plan.placement), name)
 
 
 def shared(graph: Graph, first: int, last: int, kind: StageKind) -> Stage:

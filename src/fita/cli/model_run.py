@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,8 @@ from fita.cli.option import JsonOption
 if TYPE_CHECKING:
     from fita.simulator.inference import DeviceUse, InferenceDevice, InferenceRun
     from fita.tinyml.graph import Graph
-    from fita.tinyml.pack.fit import Fit
+    from fita.tinyml.pack.packer import PackedSegment
+    from fita.tinyml.plan.device import DeviceModel
     from fita.tinyml.tensor import Array
 
 RUNTIME_BYTES = 24 * 1024
@@ -42,14 +43,18 @@ def run(
     from fita.simulator.native_kernel import build_native
     from fita.simulator.segment_firmware import THIS_MACHINE
     from fita.tinyml.execute import run_graph
-    from fita.tinyml.pack.fit import fit_layers
+    from fita.tinyml.pack.packer import pack_split
+    from fita.tinyml.plan.planner import plan_model
 
     graph = read_graph(model)
-    heaps = parse_heaps(devices)
+    emulated = emulated_devices(devices)
     inputs = _inputs(graph, input_ or [])
-    fit = fit_layers(graph, [heap - RUNTIME_BYTES for heap in heaps])
+    plan = plan_model(graph, emulated)
+    packed = pack_split(plan.split)
+    names = [device.name for device in emulated]
+    placement = [names.index(copies[0]) for copies in plan.placement]
     kernels = build_native(THIS_MACHINE.architecture) if native else None
-    with SplitDevices(fit.split, fit.packed, fit.placement, _devices(heaps), native=kernels) as running:
+    with SplitDevices(plan.split, packed, placement, _heaps(emulated), native=kernels) as running:
         found = running.run(inputs)
         uses = running.use()
     wanted = run_graph(graph, inputs)
@@ -57,7 +62,7 @@ def run(
     if as_json:
         _print_json(graph, found, uses, exact)
     else:
-        _print_tables(graph, fit, found, uses, exact)
+        _print_tables(graph, packed, found, uses, exact)
     if not exact:
         raise typer.Exit(1)
 
@@ -73,36 +78,37 @@ def read_graph(path: Path) -> Graph:
         raise ConfigurationError(f"{path}: {error.strerror}", hint="give the path of a .tflite file") from error
 
 
-def parse_heaps(text: str) -> list[int]:
-    """Bytes of each device from ``512k,1M,128k*4``; `ConfigurationError` for anything else."""
+def emulated_devices(text: str) -> list[DeviceModel]:
+    """Devices from ``512k,256k,128k*4`` whose weights lie in RAM; `ConfigurationError` for none, or too many."""
     from fita.base.errors import ConfigurationError
+    from fita.tinyml.plan.device import parse_devices
 
-    heaps: list[int] = []
-    for part in text.split(","):
-        match = _HEAP.fullmatch(part.strip())
-        heap = int(match[1]) * (1024 * 1024 if match[2] in "mM" else 1024) if match else 0
-        if match is None or not _LEAST_HEAP_BYTES <= heap <= _MOST_HEAP_BYTES or match[3] == "0":
-            raise ConfigurationError(
-                f"{part!r} says no devices", hint="write 512k,256k,128k*4; each has 32k to 256M"
-            )
-        heaps += [heap] * int(match[3] or 1)
-    if len(heaps) > _COUNT_MAX:
-        raise ConfigurationError(f"{len(heaps)} devices", hint=f"at most {_COUNT_MAX} run here")
-    return heaps
+    devices = parse_devices(text)
+    heaps = [device.ram_bytes for device in devices]
+    if len(devices) > _COUNT_MAX or min(heaps) < _LEAST_HEAP_BYTES or sum(heaps) > _MOST_HEAP_BYTES:
+        raise ConfigurationError(
+            f"{len(devices)} devices with {sum(heaps) // 1024} kB in all",
+            hint=f"up to {_COUNT_MAX} of at least 32k run here, with 1G in all",
+        )
+    return [
+        replace(device, reserve_ram_bytes=RUNTIME_BYTES + device.ram_bytes // _HEAP_TABLE_SHARE)
+        for device in devices
+    ]
 
 
-_HEAP = re.compile(r"([0-9]{1,6})([kKmM])(?:\*([0-9]{1,2}))?")
 _LEAST_HEAP_BYTES = 32 * 1024
-_MOST_HEAP_BYTES = 256 * 1024 * 1024
+_MOST_HEAP_BYTES = 1024**3
 _COUNT_MAX = 64
+_HEAP_TABLE_SHARE = 64
+"""MicroPython keeps a table of its heap's blocks inside the heap."""
 
 
-def _devices(heaps: Sequence[int]) -> list[InferenceDevice]:
+def _heaps(devices: Sequence[DeviceModel]) -> list[InferenceDevice]:
     from fita.simulator.inference import InferenceDevice
 
     return [
-        InferenceDevice(name=f"device{number} ({heap // 1024}k)", heap_bytes=heap)
-        for number, heap in enumerate(heaps, start=1)
+        InferenceDevice(name=f"{device.name} ({device.ram_bytes // 1024}k)", heap_bytes=device.ram_bytes)
+        for device in devices
     ]
 
 
@@ -139,7 +145,9 @@ def _print_json(graph: Graph, found: InferenceRun, uses: Sequence[DeviceUse], ex
     typer.echo(msgspec.json.encode(document).decode())
 
 
-def _print_tables(graph: Graph, fit: Fit, found: InferenceRun, uses: Sequence[DeviceUse], exact: bool) -> None:
+def _print_tables(
+    graph: Graph, packed: Sequence[PackedSegment], found: InferenceRun, uses: Sequence[DeviceUse], exact: bool
+) -> None:
     from rich.console import Console
 
     from fita.cli.table import print_table
@@ -148,12 +156,12 @@ def _print_tables(graph: Graph, fit: Fit, found: InferenceRun, uses: Sequence[De
         (
             str(took.segment),
             took.device,
-            str(len(packed.segment.operators)),
+            str(len(part.segment.operators)),
             f"{took.received_bytes} B",
             f"{took.sent_bytes} B",
             f"{took.run_us / 1000:.1f} ms",
         )
-        for packed, took in zip(fit.packed, found.segments, strict=True)
+        for part, took in zip(packed, found.segments, strict=True)
     ]
     devices = [
         (

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from fita.base.errors import ConfigurationError, FitaError
 from fita.cli.main import app
-from fita.cli.model_run import parse_heaps
+from fita.cli.model_run import emulated_devices
+from fita.tinyml.errors import NoPlanError
 
 DIGITS = Path(__file__).parents[3] / "models" / "digits.tflite"
 
@@ -44,20 +45,23 @@ def test_tables_for_people() -> None:
     assert "the same bytes as the whole model" in said
 
 
-@pytest.mark.parametrize("text", ["", "512", "8k", "128k*0", "128k**2", "128q", "999M", "128k*65"])
+@pytest.mark.parametrize("text", ["", "512", "8k", "128k*0", "128k**2", "128q", "2G", "128k*65"])
 def test_devices_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse_heaps(text)
+        emulated_devices(text)
     assert caught.value.hint
 
 
 def test_devices_are_sizes_and_counts() -> None:
-    assert parse_heaps("512k, 1M,128K*3") == [512 * 1024, 1024 * 1024, *[128 * 1024] * 3]
+    found = emulated_devices("512k, 1M,128K*3")
+    assert [device.ram_bytes for device in found] == [512 * 1024, 1024 * 1024, *[128 * 1024] * 3]
+    assert all(device.weights_in_ram for device in found)
 
 
-def test_too_little_memory_says_what_is_missing() -> None:
-    with pytest.raises(FitaError, match="does not fit what is left"):
+def test_too_little_memory_is_refused_with_a_hint() -> None:
+    with pytest.raises(NoPlanError) as caught:
         run(str(DIGITS), "--devices", "32k")
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

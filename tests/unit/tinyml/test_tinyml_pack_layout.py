@@ -15,7 +15,6 @@ from fita.tinyml.errors import PackError
 from fita.tinyml.generate import random_model
 from fita.tinyml.operator import Quantize
 from fita.tinyml.pack.element import _thresholds
-from fita.tinyml.pack.fit import fit_layers
 from fita.tinyml.pack.layout import (
     CONSTANT_ALIGN,
     HEADER_BYTES,
@@ -157,13 +156,3 @@ def test_thresholds_of_quantize_answer_as_the_reference(value: float, zero_point
     ordered = bits if bits >= 0 else bits ^ 0x7FFFFFFF
     answer = int((_thresholds(operator) <= ordered).sum()) - 128
     assert answer == run_quantize(operator, data)[0]
-
-
-def test_a_fit_uses_few_devices_and_says_what_is_missing() -> None:
-    graph = read_model((OWN / "digits.tflite").read_bytes())
-    assert fit_layers(graph, [512 * 1024, 512 * 1024]).placement in {(0,), (1,)}
-    halves = fit_layers(graph, [20 * 1024, 20 * 1024])
-    assert sorted(halves.placement) == [0, 1]
-    assert all(packed.file.heap_bytes <= 20 * 1024 for packed in halves.packed)
-    with pytest.raises(PackError, match="does not fit what is left: alone it takes"):
-        fit_layers(graph, [8 * 1024])
