@@ -52,7 +52,7 @@ class OutputClient:
 
     def _unreachable(self, error: Exception) -> FitaError:
         return FitaError(
-            f"cannot read outputs from {self._url}: {error or type(error).__name__}",
+            f"cannot read outputs from {self._url}: {in_words(error)}",
             hint="is the gateway running? see `fita status`",
         )
 
@@ -65,4 +65,32 @@ async def fetch_metrics(url: str) -> str:
             async with session.get(f"{url}/metrics") as response:
                 return await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise FitaError(f"cannot read metrics from {url}: {error or type(error).__name__}") from error
+        raise FitaError(
+            f"cannot read metrics from {url}: {in_words(error)}", hint="is the gateway running? see `fita status`"
+        ) from error
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong with an HTTP request, without the names of this program's libraries."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"nobody answers at {error.host}:{error.port} ({error.strerror or error.os_error})"
+    if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is None:
+        return f"the gateway answers {error.status} {error.message}"
+    for kinds, text in _WORDS:
+        if isinstance(error, kinds):
+            return text
+    return "what answers there does not speak HTTP as a gateway does"
+
+
+_WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((TimeoutError,), "the gateway does not answer in time"),
+    (
+        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError),
+        "that is no address; write one like http://127.0.0.1:8683",
+    ),
+    ((msgspec.DecodeError,), "what answers there is no gateway of FITA"),
+    (
+        (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError),
+        "the gateway ended in the middle of its answer",
+    ),
+)

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from fita.app.output_client import in_words
 from fita.app.state import GatewayState, authority, gateway_pid, read_state
 from fita.base.errors import FitaError
 from fita.localcluster.errors import NotRunningError
@@ -57,7 +58,7 @@ async def read_status(data_dir: Path) -> Status:
                 text = await response.text()
                 reason = "" if response.status == 200 else text.strip() or f"answers {response.status}"
     except (aiohttp.ClientError, TimeoutError) as error:
-        reason = f"does not answer: {error or type(error).__name__}"
+        reason = in_words(error)
     return Status(healthy=not reason, reason=reason, gateway=state)
 
 
