@@ -34,8 +34,8 @@ from fita.oci.registry.credential import default_keychain
 
 START_DEADLINE_S = 30.0
 AWAY_LIMIT_S = 10.0
-"""So long Kubernetes may be away before the gateway is not ready: a broken watch is resumed within a second, and an
-API server that is started again answers within seconds. Devices work on all the while."""
+"""So long Kubernetes may be away before the gateway is not ready: a broken watch is resumed within a second, an
+API server that is started again answers within seconds, and devices work on all the while."""
 log = structlog.get_logger(__name__)
 
 OnReady = Callable[[GatewayState], None]
@@ -154,10 +154,14 @@ class _Forgetter:
 @asynccontextmanager
 async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, KubernetesClient]]:
     """A gateway with its connections to Kubernetes and to registries."""
-    store = settings.store or settings.data_dir / "store"
     async with (
         KubernetesClient(load_kubeconfig(settings.kubeconfig)) as client,
-        ArtifactSource(store=store, cache=settings.data_dir / "cache", keychain=default_keychain()) as artifacts,
+        ArtifactSource(
+            store=settings.data_dir / "store",
+            cache=settings.data_dir / "cache",
+            keychain=default_keychain(),
+            plain_http=frozenset(registry.lower() for registry in settings.plain_http),
+        ) as artifacts,
     ):
         yield Gateway(settings, client, artifacts), client
 

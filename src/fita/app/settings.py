@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from fita.base.errors import ConfigurationError
+from fita.oci.errors import InvalidReferenceError
+from fita.oci.reference import parse_reference
 
 COAP_PORT = 5683
 """The port of CoAP without security (RFC 7252 section 6.1)."""
@@ -39,7 +41,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     - `coap_host`, `coap_port`: where devices register. Default: all interfaces, because devices are elsewhere.
     - `http_host`, `http_port`: outputs and metrics. Default: loopback, because it asks for no credentials.
     - `open_enrolment`: accept every endpoint, not only those with a `Device` resource.
-    - `store`: the local artifact store that images of the registry `fita.local` come from.
+    - `plain_http`: registries (``host`` or ``host:port``) without TLS, besides those on this machine.
     """
 
     data_dir: Path
@@ -50,7 +52,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     http_host: str = "127.0.0.1"
     http_port: int = HTTP_PORT
     open_enrolment: bool = False
-    store: Path | None = None
+    plain_http: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.gateway_name and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?", self.gateway_name):
@@ -59,6 +61,20 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
                 hint="use at most 42 lower-case letters, digits and hyphens",
             )
 
+        for registry in self.plain_http:
+            if not _is_registry(registry):
+                raise ConfigurationError(
+                    f"{registry!r} is no registry", hint="write its host or host:port alone, as in an image's name"
+                )
+
     @property
     def name(self) -> str:
         return self.gateway_name or default_gateway_name()
+
+
+def _is_registry(text: str) -> bool:
+    """Whether an image's name may begin with `text` as its registry."""
+    try:
+        return parse_reference(f"{text}/name").registry == text.lower()
+    except InvalidReferenceError:
+        return False

@@ -30,6 +30,11 @@ OpenEnrolmentOption = Annotated[
     bool, typer.Option("--open-enrolment", help="Accept every device, not only enrolled ones.")
 ]
 
+PlainHttpOption = Annotated[
+    list[str] | None,
+    typer.Option("--plain-http", metavar="REGISTRY", help="A registry without TLS (HOST:PORT); may be repeated."),
+]
+
 
 def gateway(
     kubeconfig: KubeconfigOption = None,
@@ -40,6 +45,7 @@ def gateway(
     http_host: HttpHostOption = "127.0.0.1",
     http_port: HttpPortOption = 8683,
     open_enrolment: OpenEnrolmentOption = False,
+    plain_http: PlainHttpOption = None,
 ) -> None:
     """Run the gateway alone: against a kubeconfig, or in a pod under its service account."""
     from fita.app.gateway import run_gateway
@@ -56,5 +62,8 @@ def gateway(
         http_host=http_host,
         http_port=http_port,
         open_enrolment=open_enrolment,
+        plain_http=tuple(plain_http or ()),
     )
-    asyncio.run(until_interrupted(run_gateway(settings, on_ready=announce)))
+    asyncio.run(
+        until_interrupted(run_gateway(settings, on_ready=lambda state: announce(state, settings.data_dir)))
+    )

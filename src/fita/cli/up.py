@@ -14,6 +14,7 @@ from fita.cli.gateway import (
     HttpPortOption,
     NameOption,
     OpenEnrolmentOption,
+    PlainHttpOption,
 )
 from fita.cli.option import MAX_PORT, DataDirOption, KubeconfigOption, data_dir_of
 
@@ -34,6 +35,7 @@ def up(
     http_host: HttpHostOption = "127.0.0.1",
     http_port: HttpPortOption = 8683,
     open_enrolment: OpenEnrolmentOption = False,
+    plain_http: PlainHttpOption = None,
 ) -> None:
     """Start a local Kubernetes and the gateway; stay until interrupted.
 
@@ -54,14 +56,21 @@ def up(
         http_host=http_host,
         http_port=http_port,
         open_enrolment=open_enrolment,
+        plain_http=tuple(plain_http or ()),
     )
     with BuildProgressBar() as progress:
         if detach:
             from fita.app.detached import run_detached
 
-            announce(asyncio.run(run_detached(settings, api_port=api_port, on_progress=progress.show)))
+            state = asyncio.run(run_detached(settings, api_port=api_port, on_progress=progress.show))
+            announce(state, settings.data_dir)
             return
         from fita.app.up import run_up
 
-        work = run_up(settings, api_port=api_port, on_progress=progress.show, on_ready=announce)
+        work = run_up(
+            settings,
+            api_port=api_port,
+            on_progress=progress.show,
+            on_ready=lambda state: announce(state, settings.data_dir),
+        )
         asyncio.run(until_interrupted(work))
