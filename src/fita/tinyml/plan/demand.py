@@ -43,7 +43,7 @@ class _Work(TypedDict):
 class Demand:
     """One share. `graph_input_bytes` are part of `input_bytes`; `result_bytes` are outputs of the whole graph.
 
-    `tensor_bytes` is the sum of all activations, which no arena exceeds.
+    `tensor_bytes` is the sum of all activations, which no arena exceeds; every arena holds `largest_bytes`.
     """
 
     stage: Stage
@@ -58,6 +58,7 @@ class Demand:
     graph_input_bytes: int
     result_bytes: int
     tensor_bytes: int
+    largest_bytes: int
     edges: int
 
     @cached_property
@@ -91,13 +92,23 @@ class Demand:
     def ram_on(self, device: DeviceModel) -> int:
         return self.least_ram_bytes(device) + self.arena_bytes
 
+    def may_fit(self, device: DeviceModel, *, slack_bytes: int = 0) -> bool:
+        """False only where it cannot, without looking for an arena."""
+        least = self.least_ram_bytes(device) + self.largest_bytes
+        return self.flash_bytes <= device.free_flash_bytes and least <= device.free_ram_bytes - slack_bytes
+
+    def surely_fits(self, device: DeviceModel, *, slack_bytes: int = 0) -> bool:
+        """True only where it does, without looking for an arena."""
+        most = self.least_ram_bytes(device) + self.tensor_bytes
+        return self.flash_bytes <= device.free_flash_bytes and most <= device.free_ram_bytes - slack_bytes
+
     def fits(self, device: DeviceModel, *, slack_bytes: int = 0) -> bool:
         """Whether an otherwise empty device takes this share and leaves the slack."""
-        free = device.free_ram_bytes - slack_bytes
-        least = self.least_ram_bytes(device)
-        if self.flash_bytes > device.free_flash_bytes or least > free:
+        if self.surely_fits(device, slack_bytes=slack_bytes):
+            return True
+        if not self.may_fit(device, slack_bytes=slack_bytes):
             return False
-        return least + self.tensor_bytes <= free or least + self.arena_bytes <= free
+        return self.ram_on(device) <= device.free_ram_bytes - slack_bytes
 
 
 def segment_of(part: Part) -> Segment:
@@ -158,6 +169,7 @@ class DemandTable:
             graph_input_bytes=_bytes(inputs & self._inputs),
             result_bytes=_bytes(computed & self._outputs),
             tensor_bytes=_bytes(inputs) + _bytes(computed) + 4 * (len(inputs) + len(computed)),
+            largest_bytes=max(map(_size_bytes, {*inputs, *computed}), default=0),
             edges=len(inputs) + 2 * len(outputs),
         )
 
@@ -174,6 +186,7 @@ class DemandTable:
             graph_input_bytes=_within(part.inputs, self._inputs),
             result_bytes=_within(part.outputs, self._outputs),
             tensor_bytes=_bytes(locals_) + 4 * len(locals_),
+            largest_bytes=max(map(_size_bytes, locals_), default=0),
             edges=fan * len(part.inputs) + (1 + len(stage.shares)) * len(part.outputs),
         )
 
@@ -200,6 +213,10 @@ def _is_simple(operator: OperatorBase) -> bool:
         tensor.is_constant or need == whole_box(tensor.shape)
         for tensor, need in zip(operator.inputs, needs, strict=True)
     )
+
+
+def _size_bytes(tensor: Tensor) -> int:
+    return tensor.size_bytes
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -1,12 +1,13 @@
 """Lower bounds of what sharing out a range of operators costs, without cutting it.
 
-Walks back from the last operator with the least that one share has to compute of each tensor. Operators about
-which nothing simple can be said ask for nothing of what lies before them, which is always right.
+Walks back from the last operator with what each share has to compute of each tensor, which for row slabs of
+convolutions is already exact. Operators about which nothing simple can be said ask for nothing of what lies before
+them, which is always right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fita.tinyml.graph import Graph
@@ -24,7 +25,6 @@ from fita.tinyml.operator import (
     Quantize,
     Softmax,
     TwoInputs,
-    Window,
 )
 from fita.tinyml.split.box import row_axis
 from fita.tinyml.split.stage import Stage, StageKind
@@ -37,7 +37,7 @@ _ELEMENTWISE = (TwoInputs, Lookup, Quantize, Dequantize)
 
 @dataclass(frozen=True, slots=True)
 class ShareBound:
-    """The least that the smallest share does, holds, and that all shares together receive."""
+    """The least that one share does, holds and receives."""
 
     units: Mapping[OperatorClass, int]
     operators: int
@@ -45,11 +45,62 @@ class ShareBound:
     input_bytes: int
 
 
-def share_bound(graph: Graph, stage: Stage) -> ShareBound:
-    """For even shares of rows or output channels."""
-    kind, count, length = stage.kind, len(stage.shares), stage.shares[-1].stop
+def share_bounds(graph: Graph, stage: Stage) -> tuple[ShareBound, ...]:
+    """For each of some even shares of rows or output channels of the last operator's output."""
     operators = graph.operators[stage.first : stage.last]
-    fractions: dict[Tensor, float] = {operators[-1].output: (length // count) / length}
+    if stage.kind is StageKind.ROWS:
+        if row_axis(operators[-1].output.shape) != _HEIGHT:
+            return (ShareBound({}, 0, 0, 0),) * len(stage.shares)
+        return tuple(_row_bound(operators, (share.start, share.stop)) for share in stage.shares)
+    length = stage.shares[-1].stop
+    return (_channel_bound(operators, (length // len(stage.shares)) / length),) * len(stage.shares)
+
+
+def _row_bound(operators: Sequence[OperatorBase], rows: tuple[int, int]) -> ShareBound:
+    computed = {operator.output for operator in operators}
+    regions: dict[Tensor, tuple[int, int]] = {operators[-1].output: rows}
+    units: dict[OperatorClass, int] = {}
+    received: dict[Tensor, int] = {}
+    weights = counted = 0
+    for operator in reversed(operators):
+        region = regions.get(operator.output)
+        if region is None:
+            continue
+        counted += 1
+        height = operator.output.shape[_HEIGHT] if len(operator.output.shape) > _HEIGHT else 1
+        name = operator.operator_class
+        units[name] = units.get(name, 0) + operator.macs * (region[1] - region[0]) // max(1, height)
+        weights += operator.weight_bytes
+        for tensor in operator.activation_inputs:
+            need = _rows(operator, tensor, region)
+            if need is None:
+                continue
+            if tensor in computed:
+                known = regions.get(tensor, need)
+                regions[tensor] = (min(known[0], need[0]), max(known[1], need[1]))
+            else:
+                size = tensor.size_bytes * (need[1] - need[0]) // tensor.shape[_HEIGHT]
+                received[tensor] = max(received.get(tensor, 0), size)
+    return ShareBound(units, counted, weights, sum(received.values()))
+
+
+def _rows(operator: OperatorBase, tensor: Tensor, region: tuple[int, int]) -> tuple[int, int] | None:
+    """Which rows of an operand some rows of the output need; None where that is not simply said."""
+    if len(tensor.shape) <= _HEIGHT:
+        return None
+    height = tensor.shape[_HEIGHT]
+    if isinstance(operator, _SLIDING):
+        return operator.window.input_rows(*region, height)
+    if isinstance(operator, (*_ELEMENTWISE, Softmax)):
+        return region if tensor.shape == operator.output.shape else None
+    whole = isinstance(operator, FullyConnected) and operator.rows == 1
+    if whole or (isinstance(operator, Mean) and row_axis(tensor.shape) == _HEIGHT and _HEIGHT in operator.axes):
+        return (0, height)
+    return None
+
+
+def _channel_bound(operators: Sequence[OperatorBase], share: float) -> ShareBound:
+    fractions: dict[Tensor, float] = {operators[-1].output: share}
     units: dict[OperatorClass, float] = {}
     weights, counted = 0.0, 0
     for operator in reversed(operators):
@@ -59,40 +110,13 @@ def share_bound(graph: Graph, stage: Stage) -> ShareBound:
         counted += 1
         name = operator.operator_class
         units[name] = units.get(name, 0.0) + fraction * operator.macs
-        weights += operator.weight_bytes * (1.0 if kind is StageKind.ROWS else fraction)
+        weights += operator.weight_bytes * fraction
         for tensor in operator.activation_inputs:
-            need = _rows(operator, tensor, fraction) if kind is StageKind.ROWS else _channels(operator, fraction)
-            fractions[tensor] = max(fractions.get(tensor, 0.0), need)
+            fractions[tensor] = max(fractions.get(tensor, 0.0), _channels(operator, fraction))
     computed = {operator.output for operator in operators}
-    received = sum(
-        int(tensor.size_bytes * max(1.0, count * fraction))
-        for tensor, fraction in fractions.items()
-        if tensor not in computed and fraction
-    )
+    received = sum(t.size_bytes * fraction for t, fraction in fractions.items() if t not in computed)
     whole_units = {name: int(value) for name, value in units.items()}
-    return ShareBound(whole_units, counted, int(weights), received)
-
-
-def _rows(operator: OperatorBase, tensor: Tensor, fraction: float) -> float:
-    """The least fraction of an operand's rows behind a fraction of the output's."""
-    if isinstance(operator, _SLIDING):
-        if operator.output.shape[_HEIGHT] == 1:
-            return 1.0 if tensor.shape[_HEIGHT] == operator.window.height else 0.0
-        return _slid(operator.window, fraction * operator.output.shape[_HEIGHT], tensor.shape[_HEIGHT])
-    if isinstance(operator, (*_ELEMENTWISE, Softmax)):
-        return fraction if tensor.shape == operator.output.shape else 0.0
-    if isinstance(operator, FullyConnected) and operator.rows == 1:
-        return 1.0
-    if isinstance(operator, Mean) and row_axis(tensor.shape) in operator.axes:
-        return 1.0
-    return 0.0
-
-
-def _slid(window: Window, rows: float, height: int) -> float:
-    """Fraction of the input's rows; a share at an edge, with padding on that side, reads fewest."""
-    extent = (window.height - 1) * window.dilation_height + 1
-    reach = (rows - 1) * window.stride_height + extent - max(window.pad_top, window.pad_bottom)
-    return min(1.0, max(0.0, reach) / height)
+    return ShareBound(whole_units, counted, int(weights), int(received))
 
 
 def _channels(operator: OperatorBase, fraction: float) -> float:

@@ -25,6 +25,7 @@ _Options = Callable[[int], Sequence[Option]]
 """For a cut the options that start there."""
 _FREE: Cost = (0, 0, 0)
 _NEVER_NS = 10**15
+_HASTE = 30
 
 
 class Objective(StrEnum):
@@ -38,10 +39,10 @@ class Objective(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """When to stop looking for a proof, in one search; seconds for HiGHS, and how wide the search without it is."""
+    """When to stop looking for a proof, in one search; seconds for HiGHS, and the width of a search without it."""
 
     states: int = 100_000
-    evaluations: int = 150
+    evaluations: int = 100
     solver_s: float = 1.0
     beam: int = 64
 
@@ -109,7 +110,8 @@ class ChainSearch:
     def best(self, objective: Objective) -> Found | Stopped | None:
         """The cheapest chain, or None when no chain fits.
 
-        Chains of wholes come first: what they cost is the most that a sharded stage may be tried for.
+        Chains of wholes come first, then such with stages sharded between narrow cuts: what the best of them costs
+        is the most that the rest is tried for.
         """
         if objective is Objective.THROUGHPUT:
             return self._fastest()
@@ -117,14 +119,15 @@ class ChainSearch:
         def cost(option: Option) -> Cost:
             return cost_of(objective, option)
 
-        wholes = self.cheapest(cost, self.source.wholes)
-        ceiling = wholes.total if isinstance(wholes, Found) else None
-        found = self.cheapest(cost, self.source.from_cut, ceiling=ceiling)
-        if isinstance(found, Stopped) and isinstance(wholes, Found):
-            return Found(wholes.options, wholes.total, found.bound, is_exact=False)
-        if found is None:
-            return wholes
-        return found
+        best: Found | None = None
+        found: Found | Stopped | None = None
+        passes = ((self.source.wholes, 0), (self.source.narrow, _HASTE), (self.source.from_cut, 0))
+        for options, haste in passes:
+            found = self.cheapest(cost, options, ceiling=best.total if best else None, haste=haste)
+            best = found if isinstance(found, Found) else best
+        if isinstance(found, Stopped):
+            return Found(best.options, best.total, found.bound, is_exact=False) if best else found
+        return best
 
     def rest(self, cost: Callable[[Option], Cost], options: _Options) -> list[Cost | None]:
         """For every cut what the rest costs at least; None where no chain leads to the end."""
@@ -145,12 +148,14 @@ class ChainSearch:
         *,
         bar: Callable[[int, Cost], bool] = lambda _cut, _cost: False,
         ceiling: Cost | None = None,
+        haste: int = 0,
     ) -> Found | Stopped | None:
         """The chain of least cost among accepted options that never comes to a cut at a barred cost.
 
-        None when there is none, or none below the ceiling.
+        None when there is none, or none below the ceiling. With `haste` what is left counts for so many per cent
+        more: a chain that costs at most that much more than the cheapest comes sooner.
         """
-        frontier = _Frontier(self.rest(cost, options), bar, ceiling)
+        frontier = _Frontier(self.rest(cost, options), bar, ceiling, haste)
         frontier.add(_Node(_FREE, 0, (0,) * len(self.source.groups), None, None))
         evaluations = 0
         while (node := frontier.pop()) is not None:
@@ -160,7 +165,7 @@ class ChainSearch:
                 if priced is not None and accept(priced):
                     frontier.add(_repriced(node, priced, cost))
             elif node.cut == self.source.end:
-                return Found(node.options(), node.cost, node.cost[0], is_exact=True)
+                return Found(node.options(), node.cost, node.cost[0], is_exact=not haste)
             else:
                 self._expand(frontier, node, cost, options(node.cut))
             if evaluations > self.limits.evaluations or frontier.serial > self.limits.states:
@@ -227,7 +232,7 @@ class ChainSearch:
         for cut in range(self.source.end):
             for option in options(cut):
                 busy = option.price.busy_ns
-                copies = devices if option.is_exact else 1
+                copies = devices if option.is_whole else 1
                 found.update(-(-busy // count) for count in range(1, copies + 1))
         return sorted(found)
 
@@ -286,11 +291,11 @@ class _Frontier:
     """Nodes by what a chain through them costs at least; each state leaves once it has been reached cheapest."""
 
     def __init__(
-        self, rest: Sequence[Cost | None], bar: Callable[[int, Cost], bool], ceiling: Cost | None
+        self, rest: Sequence[Cost | None], bar: Callable[[int, Cost], bool], ceiling: Cost | None, haste: int
     ) -> None:
         self.serial = 0
         self.least = 0
-        self._rest, self._bar, self._ceiling = rest, bar, ceiling
+        self._rest, self._bar, self._ceiling, self._haste = rest, bar, ceiling, haste
         self._queue: list[tuple[Cost, int, _Node]] = []
         self._closed: set[tuple[int, tuple[int, ...]]] = set()
 
@@ -301,7 +306,8 @@ class _Frontier:
         total = plus(node.cost, behind)
         if (self._ceiling is None or total < self._ceiling) and not self._bar(node.cut, node.cost):
             self.serial += 1
-            heapq.heappush(self._queue, (total, self.serial, node))
+            rank = (total[0] + behind[0] * self._haste // 100, total[1], total[2])
+            heapq.heappush(self._queue, (rank, self.serial, node))
 
     def pop(self) -> _Node | None:
         """The next node; one whose price is exact closes its state."""

@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from fita.tinyml.graph import live_tensors
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
 from fita.tinyml.plan.demand import Demand
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.plan.search.bound import share_bound
+from fita.tinyml.plan.search.bound import ShareBound, share_bounds
 from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
 """Beyond that many, halos and messages eat what another share would bring."""
 _MIXED_DEVICES_MAX = 12
 """Copies of one share stand on devices of one group where there are more devices than this."""
+_NARROW_CUTS = 6
 _SUM_REACH = 3
 """How many operators may follow an input-channel sum on the device that forms it."""
 
@@ -88,6 +90,10 @@ class Option:
     def device_count(self) -> int:
         return sum(self.needs)
 
+    @property
+    def is_whole(self) -> bool:
+        return self.stages[0].kind is StageKind.WHOLE
+
 
 class OptionSource:
     """All options of a setting; makes each list once."""
@@ -106,8 +112,23 @@ class OptionSource:
             self._known[first] = (*self.wholes(first), *self._sharded(first), *self._sums(first))
         return self._known[first]
 
+    @cached_property
+    def narrow_cuts(self) -> frozenset[int]:
+        """The ends, and the few cuts over which least has to pass: sharded stages are worth most between these."""
+        live = [sum(tensor.size_bytes for tensor in tensors) for tensors in live_tensors(self.setting.graph)]
+        inner = sorted(range(1, self.end), key=lambda cut: (live[cut] >= live[cut - 1], live[cut], cut))
+        return frozenset({0, self.end, *inner[:_NARROW_CUTS]})
+
+    def narrow(self, first: int) -> tuple[Option, ...]:
+        """Of `from_cut` the wholes, and what is sharded between narrow cuts."""
+        if first not in self.narrow_cuts:
+            return self.wholes(first)
+        return tuple(
+            option for option in self.from_cut(first) if option.is_whole or option.last in self.narrow_cuts
+        )
+
     def wholes(self, first: int) -> tuple[Option, ...]:
-        """Those on one device each."""
+        """Those on one device each. Their prices are exact; whether they fit may be open."""
         if first not in self._known_wholes:
             self._known_wholes[first] = tuple(self._wholes(first))
         return self._known_wholes[first]
@@ -117,18 +138,20 @@ class OptionSource:
         return tuple(flat.count(group) for group in range(len(self.groups)))
 
     def _wholes(self, first: int) -> Iterator[Option]:
+        slack = self.setting.slack_bytes
         for last in range(first + 1, self.end + 1):
             stage = Stage(first=first, last=last)
             (demand,) = self.setting.table.demands(stage)
             for number, group in enumerate(self.groups):
-                if demand.fits(group.device, slack_bytes=self.setting.slack_bytes):
+                if demand.may_fit(group.device, slack_bytes=slack):
                     hosts = ((number,),)
                     price = self.price((stage,), hosts)
-                    yield Option(first, last, (stage,), hosts, self._needs(hosts), price, is_exact=True)
+                    sure = demand.surely_fits(group.device, slack_bytes=slack)
+                    yield Option(first, last, (stage,), hosts, self._needs(hosts), price, is_exact=sure)
 
     def copies(self, option: Option, period_ns: int) -> Iterator[Option]:
         """The fewest copies of a whole with which its devices keep a period, in every mixture of groups."""
-        if option.stages[0].kind is not StageKind.WHOLE or len(option.stages) > 1:
+        if not option.is_whole:
             if option.price.busy_ns <= period_ns:
                 yield option
             return
@@ -151,7 +174,7 @@ class OptionSource:
             busy = self.price(option.stages, ((other,),)).busy_ns
             # The slowest leads, so that each mixture comes once.
             leads = (busy, other) <= (option.price.busy_ns, number)
-            if other != number and leads and demand.fits(group.device, slack_bytes=self.setting.slack_bytes):
+            if other != number and leads and demand.may_fit(group.device, slack_bytes=self.setting.slack_bytes):
                 helpers.append(other)
         for own in range(min(count - 1, self.groups[number].size), 0, -1):
             for filled in self._filled(helpers, count - own):
@@ -188,29 +211,29 @@ class OptionSource:
         teams = list(self._teams(count))
         if not teams:
             return
-        bound = share_bound(setting.graph, stage)
+        bounds = share_bounds(setting.graph, stage)
+        weights = min(bound.weight_bytes for bound in bounds)
         for team in teams:
-            groups = [self.groups[number] for number in team]
-            device = groups[0].device
-            free_weights = device.free_ram_bytes if device.weights_in_ram else device.free_flash_bytes
-            if bound.weight_bytes > free_weights:
-                continue
-            remote = bound.input_bytes
-            if any(group.holds_input for group in groups):
-                remote = 0
-            link = setting.link
-            air = link.air_ns(remote) if link.shared else link.air_ns(remote // count)
-            compute = device.compute_ns(bound.units, bound.operators)
-            latency = compute + (air + link.latency_ns if remote else 0)
-            energy = count * device.energy_nj(bound.units)
-            if setting.table.is_simple(stage.first, stage.last):
-                # Whatever is shared out, everything is computed at least once.
-                (whole,) = setting.table.demands(Stage(first=stage.first, last=stage.last))
-                energy = max(energy, device.energy_nj(whole.units))
-            energy += round(link.nj_per_byte * remote)
-            hosts = tuple((number,) for number in team)
-            price = Price(latency, compute, energy, remote)
-            yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
+            device = self.groups[team[0]].device
+            if weights <= (device.free_ram_bytes if device.weights_in_ram else device.free_flash_bytes):
+                hosts = tuple((number,) for number in team)
+                price = self._bound(stage, bounds, [self.groups[number] for number in team])
+                yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
+
+    def _bound(self, stage: Stage, bounds: Sequence[ShareBound], team: Sequence[Group]) -> Price:
+        link, table = self.setting.link, self.setting.table
+        remote = [0 if group.holds_input else bound.input_bytes for bound, group in zip(bounds, team, strict=True)]
+        compute = [
+            group.device.compute_ns(bound.units, bound.operators)
+            for bound, group in zip(bounds, team, strict=True)
+        ]
+        energy = sum(group.device.energy_nj(bound.units) for bound, group in zip(bounds, team, strict=True))
+        if table.is_simple(stage.first, stage.last):
+            # Whatever is shared out, everything is computed at least once.
+            (whole,) = table.demands(Stage(first=stage.first, last=stage.last))
+            energy = max(energy, team[0].device.energy_nj(whole.units))
+        energy += round(link.nj_per_byte * sum(remote))
+        return Price(arrival_ns(link, remote, compute), max(compute), energy, sum(remote))
 
     def _teams(self, count: int) -> Iterator[tuple[int, ...]]:
         """Each way of taking devices of one kind, those with a part in input and result first."""
@@ -241,9 +264,12 @@ class OptionSource:
         device = self.groups[team[0]].device
         least = operator.macs * (operator.weights.shape[-1] // count) // operator.weights.shape[-1]
         compute = device.compute_ns({operator.operator_class: least}, 1)
-        air_bytes = 4 * operator.output.elements * count
-        air = link.air_ns(air_bytes) if link.shared else link.air_ns(air_bytes // count)
-        price = Price(compute + air, compute, 0, air_bytes)
+        sums = 4 * operator.output.elements * count
+        taken = 0 if any(self.groups[number].holds_input for number in team) else self._read_bytes(stage)
+        latency = compute + delivery_ns(link, taken if link.shared else 0)
+        latency += delivery_ns(link, sums if link.shared else sums // count)
+        energy = device.energy_nj({operator.operator_class: least}) * count
+        price = Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums)
         for last in range(stage.last, min(self.end, stage.last + _SUM_REACH) + 1):
             after = Stage(first=stage.last, last=last)
             rest = self._rest_ns(after)
@@ -254,6 +280,11 @@ class OptionSource:
                     continue
                 added = replace(price, latency_ns=price.latency_ns + rest[number])
                 yield Option(stage.first, last, (stage, after), hosts, needs, added, is_exact=False)
+
+    def _read_bytes(self, stage: Stage) -> int:
+        """What the stage's operator reads as a whole."""
+        (demand,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
+        return demand.input_bytes
 
     def _rest_ns(self, stage: Stage) -> list[int]:
         units: dict[OperatorClass, int] = {}
@@ -266,11 +297,12 @@ class OptionSource:
         if option.is_exact:
             return option
         self.evaluations += 1
-        hosts = iter(option.hosts)
-        for demand in self._demands(option.stages):
-            (number,) = next(hosts)
-            if not demand.fits(self.groups[number].device, slack_bytes=self.setting.slack_bytes):
+        for demand, numbers in zip(self._demands(option.stages), option.hosts, strict=True):
+            devices = [self.groups[number].device for number in set(numbers)]
+            if not all(demand.fits(device, slack_bytes=self.setting.slack_bytes) for device in devices):
                 return None
+        if option.stages[0].copies > 1:
+            return replace(option, is_exact=True)
         return replace(option, price=self.price(option.stages, option.hosts), is_exact=True)
 
     def _demands(self, stages: Sequence[Stage]) -> Iterator[Demand]:
