@@ -16,12 +16,13 @@ import pytest
 
 import fita.kube.event as event_module
 from fakes.api_contract import CONTRACT, Test, pod
+from fakes.api_server import NAMESPACES
 from fita.kube.client import KubernetesClient
 from fita.kube.errors import AlreadyExistsError, ForbiddenError, GoneError, InvalidError, KubeError
 from fita.kube.event import EventRecorder, reference
 from fita.kube.informer import Informer
 from fita.kube.kubeconfig import load_kubeconfig
-from fita.kube.resource import NAMESPACES, NODES, PODS, Resource
+from fita.kube.resource import NODES, PODS, Resource
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
 from fita.model.kubernetes import ObjectMeta, Pod

@@ -32,7 +32,6 @@ from fita.kube.resource import (
     DEVICES,
     EVENTS,
     LEASES,
-    NAMESPACES,
     NODES,
     PODS,
     SECRETS,
@@ -40,6 +39,7 @@ from fita.kube.resource import (
     Resource,
 )
 
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 RESOURCES = (NAMESPACES, NODES, PODS, SECRETS, CONFIG_MAPS, EVENTS, LEASES, DEVICES)
 VERSION = "v1.36.3"
 

@@ -116,7 +116,6 @@ class FakeRuntime:
         self.all: dict[str, FakeDevice] = {}
         self.deployed: list[tuple[str, str]] = []
         self.removed: list[tuple[str, int]] = []
-        self.reads = 0
         self.orders: list[ServiceDeployment] = []
 
     # What happens to devices
@@ -183,10 +182,6 @@ class FakeRuntime:
     def services(self, endpoint: Endpoint) -> Mapping[int, ServiceStatus]:
         device = self.all.get(endpoint)
         return dict(device.services) if device is not None and device.online else {}
-
-    async def read_services(self, endpoint: Endpoint) -> list[ServiceStatus]:
-        self.reads += 1
-        return list((await self._reach(endpoint)).services.values())
 
     async def stats(self, endpoint: Endpoint) -> DeviceStats:
         device = await self._reach(endpoint)

@@ -79,8 +79,7 @@ def default_backoff() -> Backoff:
 class Informer(Generic[T]):
     """Keeps the objects of `resource` that match, decoded as `type_`.
 
-    `accept` leaves out objects before they are kept, where no selector of the API server can: they are as good as
-    absent. An object that cannot be decoded keeps its last state, with a warning.
+    An object that cannot be decoded keeps its last state, with a warning.
     """
 
     def __init__(
@@ -92,7 +91,6 @@ class Informer(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-        accept: Callable[[T], bool] | None = None,
         backoff: Callable[[], Backoff] = default_backoff,
     ) -> None:
         self._client = client
@@ -102,7 +100,6 @@ class Informer(Generic[T]):
             "label_selector": label_selector,
             "field_selector": field_selector,
         }
-        self._accept = accept
         self._backoff = backoff()
         self._decode = msgspec.json.Decoder(type_).decode
         self._objects: dict[str, T] = {}
@@ -240,15 +237,14 @@ class Informer(Generic[T]):
         self._resource_version = metadata.resource_version
 
     def _understand(self, raw: msgspec.Raw) -> tuple[str, T | None]:
-        """Key and object; None for one that is not accepted, the last state for one that cannot be decoded."""
+        """Key and object; the last state, None if there is none, for one that cannot be decoded."""
         try:
             decoded = self._decode(raw)
         except msgspec.ValidationError as error:
             key = object_key(_metadata(raw))
             self._log.warning("object not understood", key=key, error=str(error))
             return key, self._objects.get(key)
-        key = object_key(decoded.metadata)
-        return key, decoded if self._accept is None or self._accept(decoded) else None
+        return object_key(decoded.metadata), decoded
 
     def _replace(self, key: str, new: T | None) -> None:
         """Keep `new` instead of what was there. An object made again under the same name is two changes."""

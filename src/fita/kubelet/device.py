@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fita.kubelet.node import ip_of
+from fita.kubelet.pod.index import PodKey
 from fita.model.device import DeviceProfile, Endpoint
-
-PodKey = str
-"""``namespace/name``."""
 
 
 class Presence(StrEnum):

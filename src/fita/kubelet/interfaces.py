@@ -24,10 +24,6 @@ class DeviceRuntime(Protocol):
         """The last known services of a device by instance; empty for an unknown device. Asks nobody."""
         ...
 
-    async def read_services(self, endpoint: Endpoint) -> list[ServiceStatus]:
-        """Ask the device what is on it, those that nobody here installed included. Raises `DeployError`."""
-        ...
-
     async def deploy(self, endpoint: Endpoint, deployment: ServiceDeployment) -> ServiceStatus:
         """Install and start a service and return its status as read back from the device.
 

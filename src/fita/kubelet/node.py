@@ -22,10 +22,10 @@ from fita.base.clock import rfc3339
 from fita.kube.resource import RawObject
 from fita.model import wellknown
 from fita.model.device import DeviceProfile, Endpoint
-from fita.model.kubernetes import Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo
+from fita.model.kubernetes import KUBERNETES_VERSION, Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo
 from fita.model.quantity import format_bytes, parse_quantity
 
-KUBELET_VERSION = f"v1.36.3-fita{__version__}"
+KUBELET_VERSION = f"{KUBERNETES_VERSION}-fita{__version__}"
 """The Kubernetes version whose kubelet this one follows, and FITA's own."""
 
 REASON_REGISTERED = "DeviceRegistered"

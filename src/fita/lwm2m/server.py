@@ -109,7 +109,7 @@ class Lwm2mServer:
         return self._pool.statuses(endpoint)
 
     async def read_services(self, endpoint: Endpoint) -> list[ServiceStatus]:
-        """Ask the device what is on it. Raises `DeployError`."""
+        """Ask the device what is on it; `services` says what was heard last. Raises `DeployError`."""
         return await self._session(endpoint).read_services()
 
     async def deploy(self, endpoint: Endpoint, deployment: ServiceDeployment) -> ServiceStatus:

@@ -209,7 +209,7 @@ class DeviceSession:
     # What the kubelet asks for
 
     async def read_services(self) -> list[ServiceStatus]:
-        """See `DeviceRuntime.read_services`."""
+        """See `Lwm2mServer.read_services`."""
 
         async def read() -> list[ServiceStatus]:
             await self._read_software()

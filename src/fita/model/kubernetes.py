@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-
-class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
-    api_version: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
+KUBERNETES_VERSION = "v1.36.3"
+"""The Kubernetes whose kubelet FITA follows: that of ``controlplane/go.mod``, as a test checks."""
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -21,16 +17,15 @@ class ObjectMeta(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     uid: str = ""
     resource_version: str = ""
     generation: int = 0
-    creation_timestamp: str = ""
     deletion_timestamp: str | None = None
-    deletion_grace_period_seconds: int | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    owner_references: list[OwnerReference] = []
     finalizers: list[str] = []
 
 
-class SecretKeyRef(msgspec.Struct, frozen=True):
+class KeySelector(msgspec.Struct, frozen=True):
+    """A key of a Secret or a ConfigMap."""
+
     name: str = ""
     key: str = ""
     optional: bool = False
@@ -42,13 +37,12 @@ class ObjectFieldSelector(msgspec.Struct, frozen=True, rename="camel"):
 
 class ResourceFieldSelector(msgspec.Struct, frozen=True, rename="camel"):
     resource: str = ""
-    container_name: str = ""
     divisor: str | int | float = ""
 
 
 class EnvVarSource(msgspec.Struct, frozen=True, rename="camel"):
-    config_map_key_ref: SecretKeyRef | None = None
-    secret_key_ref: SecretKeyRef | None = None
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
 
@@ -111,7 +105,6 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     restart_policy: str = "Always"
     service_account_name: str = ""
     host_network: bool = False
-    termination_grace_period_seconds: int | None = None
     image_pull_secrets: list[LocalObjectReference] = []
 
 
@@ -180,7 +173,6 @@ class Taint(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     key: str
     effect: str
     value: str = ""
-    time_added: str | None = None
 
 
 class NodeSpec(msgspec.Struct, frozen=True):

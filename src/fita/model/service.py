@@ -6,7 +6,6 @@ ours and optional, so readers of the older form keep working.
 
 from __future__ import annotations
 
-import hashlib
 from enum import IntEnum
 from typing import Annotated
 
@@ -67,7 +66,3 @@ class ServiceArtifact(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform
     manifest: ServiceManifest
     binary: bytes
-
-    @property
-    def binary_sha256(self) -> str:
-        return hashlib.sha256(self.binary).hexdigest()

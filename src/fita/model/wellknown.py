@@ -28,9 +28,7 @@ ANNOTATION_LIFETIME = "fita.fhp.pt/lifetime-seconds"
 ANNOTATION_CAPABILITIES = "fita.fhp.pt/capabilities"
 RUNTIME_EMBSERVE = "embserve"
 
-# Taints and conditions of Kubernetes
-TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
-TAINT_NOT_READY = "node.kubernetes.io/not-ready"
+# Conditions of nodes
 CONDITION_READY = "Ready"
 CONDITION_ASLEEP = "Asleep"
 
@@ -40,9 +38,8 @@ CONDITION_INITIALIZED = "Initialized"
 CONDITION_CONTAINERS_READY = "ContainersReady"
 CONDITION_IMAGE_CURRENT = "fita.fhp.pt/ImageCurrent"
 
-# Namespaces
+# The namespace of nodes' leases
 NAMESPACE_NODE_LEASE = "kube-node-lease"
-NAMESPACE_SYSTEM = "fita-system"
 
 # FITA's own API group
 GROUP = "fita.fhp.pt"

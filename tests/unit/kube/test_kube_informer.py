@@ -224,18 +224,6 @@ async def test_a_late_listener_hears_what_is_there(server: FakeApiServer) -> Non
         assert late.changes == [("default/a", None, "n1")]
 
 
-async def test_leaves_out_what_is_not_accepted(server: FakeApiServer) -> None:
-    server.put(PODS, pod("a", "other"))
-    server.put(PODS, pod("b", "mine-1"))
-    async with informing(server, accept=lambda p: p.spec.node_name.startswith("mine-")) as (informer, trace):
-        assert trace.take() == [("default/b", None, "mine-1")]
-        server.put(PODS, pod("a", "mine-2"))
-        server.put(PODS, pod("b", "other"))
-        await until(lambda: len(trace.changes) == 2)
-        assert trace.take() == [("default/a", None, "mine-2"), ("default/b", "mine-1", None)]
-        assert list(informer.items()) == ["default/a"]
-
-
 async def test_selectors_reach_the_server(server: FakeApiServer) -> None:
     server.put(PODS, pod("a", "n1", app="x"))
     server.put(PODS, pod("b", "n1", app="y"))

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fita.model.kubernetes import Node, Pod
+from fita.base.resource import resource_folder
+from fita.model.kubernetes import KUBERNETES_VERSION, Node, Pod
 from fita.model.service import ServiceManifest
 
 POD = {
@@ -52,3 +53,8 @@ def test_reads_a_manifest_of_the_older_form_and_writes_it_back_unchanged() -> No
     manifest = msgspec.convert(older, ServiceManifest)
     written = msgspec.json.decode(msgspec.json.encode(manifest))
     assert {key: written[key] for key in older} == older
+
+
+def test_the_kubelet_follows_the_control_plane_that_comes_with_it() -> None:
+    required = (resource_folder("controlplane") / "go.mod").read_text(encoding="utf-8")
+    assert f"require k8s.io/kubernetes {KUBERNETES_VERSION}\n" in required

@@ -22,7 +22,7 @@ from fita.kube.errors import ForbiddenError, NotFoundError
 from fita.kube.resource import CONFIG_MAPS, SECRETS, Resource
 from fita.kubelet.errors import PodFailureError
 from fita.kubelet.pod.failure import config_failure, reference_failure
-from fita.model.kubernetes import Container, EnvVar, EnvVarSource, Pod, ResourceFieldSelector, SecretKeyRef
+from fita.model.kubernetes import Container, EnvVar, EnvVarSource, KeySelector, Pod, ResourceFieldSelector
 from fita.model.quantity import parse_quantity
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
@@ -88,9 +88,9 @@ class EnvironmentReader:
         match variable.value_from:
             case None:
                 return expand(variable.value, environment)
-            case EnvVarSource(config_map_key_ref=SecretKeyRef() as ref):
+            case EnvVarSource(config_map_key_ref=KeySelector() as ref):
                 return await self._key(CONFIG_MAPS, ref)
-            case EnvVarSource(secret_key_ref=SecretKeyRef() as ref):
+            case EnvVarSource(secret_key_ref=KeySelector() as ref):
                 return await self._key(SECRETS, ref)
             case EnvVarSource(resource_field_ref=ResourceFieldSelector() as selector):
                 return self._resource_field(variable.name, selector)
@@ -99,7 +99,7 @@ class EnvironmentReader:
             case _:
                 raise _refused(f"the environment variable {variable.name} has a source that a device cannot use")
 
-    async def _key(self, resource: Resource, ref: SecretKeyRef) -> str | None:
+    async def _key(self, resource: Resource, ref: KeySelector) -> str | None:
         data = await self._data(resource, ref.name, optional=ref.optional)
         if ref.key in data:
             return _text(resource, ref.name, data, ref.key)

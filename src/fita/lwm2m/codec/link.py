@@ -7,7 +7,6 @@ blanks around separators, bare attributes, no root link, attributes of any name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from fita.lwm2m.errors import LinkFormatError
@@ -18,7 +17,6 @@ _ATTRIBUTE = re.compile(
     r';[ \t]*([A-Za-z0-9!#$&+\-.^_`|~*]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"[ \t]*|([^;,"]*)))?'
 )
 _ESCAPED = re.compile(r"\\(.)")
-_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+\-/:]+")
 
 
 class Link(NamedTuple):
@@ -68,21 +66,3 @@ def _attributes(text: str, position: int) -> tuple[tuple[tuple[str, str], ...], 
 
 def _unreadable(text: str, position: int) -> LinkFormatError:
     return LinkFormatError(f"no link at {text[position : position + 32]!r} (character {position})")
-
-
-def write_links(links: Iterable[Link]) -> bytes:
-    """`links` in link format; values that are no plain words or numbers are quoted."""
-    return ",".join(_written(link) for link in links).encode()
-
-
-def _written(link: Link) -> str:
-    parts = [f"<{link.target}>"]
-    for name, value in link.attributes:
-        if not value:
-            parts.append(name)
-        elif _PLAIN_VALUE.fullmatch(value):
-            parts.append(f"{name}={value}")
-        else:
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            parts.append(f'{name}="{escaped}"')
-    return ";".join(parts)
