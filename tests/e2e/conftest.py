@@ -17,6 +17,7 @@ from fita.localcluster.apply import apply_manifests
 from fita.localcluster.binary import ControlPlaneBinary
 from fita.localcluster.build import ensure_built
 from fita.localcluster.cluster import LocalCluster
+from fita.localcluster.folder import DataFolder
 
 KUBECTL_DEADLINE_S = 60
 START_DEADLINE_S = 100
@@ -32,7 +33,14 @@ class RunningCluster:
     gateway_kubeconfig: Path
     url: str
     kubernetes_version: str
-    control_plane_pid: int
+
+    @property
+    def control_plane_pid(self) -> int:
+        """The process that runs now: one that is killed is followed by another."""
+        state = DataFolder(self.data_dir).read_state()
+        assert state is not None
+        assert state.control_plane_pid is not None
+        return state.control_plane_pid
 
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True
@@ -127,7 +135,6 @@ class _Host:
         self._task = asyncio.current_task()
         async with LocalCluster(self._data_dir, self._binary) as cluster:
             await apply_manifests(cluster)
-            assert cluster.control_plane_pid is not None
             self._running = RunningCluster(
                 data_dir=self._data_dir,
                 kubectl=cluster.kubectl,
@@ -135,7 +142,6 @@ class _Host:
                 gateway_kubeconfig=cluster.gateway_kubeconfig,
                 url=cluster.url,
                 kubernetes_version=cluster.kubernetes_version,
-                control_plane_pid=cluster.control_plane_pid,
             )
             self._started.set()
             await cluster.run()

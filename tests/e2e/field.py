@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from fita.app.output_client import OutputClient
 from fita.app.state import GatewayState, read_state
 from fita.base.resource import resource_folder
@@ -163,6 +165,14 @@ class Field:
     async def outputs(self) -> list[Output]:
         async with asyncio.timeout(DEADLINE_S):
             return await OutputClient(self.gateway.state.http_url).latest()
+
+    async def metrics(self) -> dict[str, float]:
+        """The gateway's metrics that have no labels."""
+        async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession() as session:
+            async with session.get(f"{self.gateway.state.http_url}/metrics") as response:
+                lines = (await response.text()).splitlines()
+        pairs = [line.split() for line in lines if not line.startswith("#") and "{" not in line]
+        return {name: float(value) for name, value in pairs}
 
     async def until(self, read: Callable[[], Any], expected: object, *, what: str) -> None:
         """Poll the coroutine function `read` until it gives `expected`."""

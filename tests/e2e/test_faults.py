@@ -14,6 +14,7 @@ import pytest
 from field import Field, demo_service, open_field
 
 from fakes.link import Link
+from fita.localcluster.folder import DataFolder
 from fita.model.platform import parse_platform
 from fita.model.service import Dependencies, ServiceManifest
 from fita.oci.artifact import encode_artifact
@@ -22,6 +23,7 @@ from fita.oci.reference import parse_reference
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+PORTABLE = "micropython/any/v6"
 OUTAGE_S = 60.0
 """How long the API server is away in its test: longer than any lease or request deadline."""
 LARGE_MANIFEST = 'memory = "128Ki"\n'
@@ -55,7 +57,11 @@ async def test_malformed_datagrams_disturb_nobody(field: Field) -> None:
 
     await field.run_pod("unmoved", image)
     await field.until_pod("unmoved", "Running")
-    assert "part failed" not in field.gateway.log
+    metrics = await field.metrics()
+    assert metrics["fita_coap_datagrams_total"] > 1000, "the datagrams arrived"
+    assert metrics["fita_coap_malformed_datagrams_total"] > 100, "most of them were refused as what they are"
+    broken = ("part failed", "handler failed", "callback failed", "Traceback (most recent call last)")
+    assert [text for text in broken if text in field.gateway.log] == []
 
 
 async def test_a_wrong_digest_is_named(field: Field) -> None:
@@ -63,6 +69,19 @@ async def test_a_wrong_digest_is_named(field: Field) -> None:
     await field.run_pod("digest", f"fita.local/average@sha256:{'0' * 64}")
     await field.until(lambda: _pull_failed(field, "digest"), True, what="the pull fails")
     assert "is not in the local store" in await field.events("digest")
+
+
+async def test_content_that_is_not_what_its_digest_says_is_not_run(field: Field) -> None:
+    """A whole and valid service, but another one than the pod asks for by digest."""
+    content = encode_artifact(
+        ServiceManifest(name="other", version=1), parse_platform(PORTABLE), (await _compiled(field)).binary
+    )
+    asked = "1" * 64
+    (field.gateway.data_dir / "store/blobs/sha256" / asked).write_bytes(content.manifest.data)
+    await field.boot("b1_node1")
+    await field.run_pod("exchanged", f"fita.local/average@sha256:{asked}")
+    await field.until_pod("exchanged", "IntegrityCheckFailed")
+    assert "does not have its digest" in await field.events("exchanged")
 
 
 async def test_a_damaged_artifact_is_named_and_heals(field: Field) -> None:
@@ -74,9 +93,8 @@ async def test_a_damaged_artifact_is_named_and_heals(field: Field) -> None:
     layer.write_bytes(whole[:-40] + b"x" * 40)
     await field.boot("b1_node1")
     await field.run_pod("damaged", image)
-    await field.until(
-        lambda: _mentions(field, "damaged", "does not have its digest"), True, what="the damage is named"
-    )
+    await field.until_pod("damaged", "IntegrityCheckFailed")
+    assert "does not have its digest" in await field.events("damaged")
 
     layer.write_bytes(whole)
     await field.until_pod("damaged", "Running")
@@ -92,7 +110,7 @@ async def test_a_wrong_platform_is_named(field: Field) -> None:
 
 async def test_a_newer_service_api_is_named(field: Field) -> None:
     code = (await _compiled(field)).binary
-    _put(field, "fita.local/newer:1", platform="micropython/any/v6", api=9, binary=code)
+    _put(field, "fita.local/newer:1", platform=PORTABLE, api=9, binary=code)
     await field.boot("b1_node1")
     await field.run_pod("newer", "fita.local/newer:1")
     await field.until_pod("newer", "UnsupportedAPIVersion")
@@ -208,6 +226,30 @@ async def test_an_api_server_that_is_gone_for_a_minute_costs_nothing(field: Fiel
     assert status["restartCount"] == 0
 
 
+async def test_a_control_plane_that_is_killed_is_found_again(field: Field, cluster) -> None:
+    image = await field.build(demo_service("average"))
+    await field.boot("b1_node1")
+    await field.run_pod("before", image)
+    await field.until_pod("before", "Running")
+
+    killed = cluster.control_plane_pid
+    os.kill(killed, signal.SIGKILL)
+    await field.until(
+        lambda: _answers_anew(cluster, killed), True, what="a new control plane is ready in the killed one's place"
+    )
+
+    await field.run_pod("after", image)
+    await field.until_pod("after", "Running")
+    await field.until_node_ready("b1_node1")
+    status = (await field.get("pod", "before"))["status"]["containerStatuses"][0]
+    assert status["restartCount"] == 0
+
+
+async def _answers_anew(cluster, killed: int) -> bool:
+    state = DataFolder(cluster.data_dir).read_state()
+    return state is not None and state.ready and state.control_plane_pid not in (killed, None)
+
+
 async def _pull_failed(field: Field, name: str) -> bool:
     return await field.pod_state(name) in {"ErrImagePull", "ImagePullBackOff"}
 
@@ -222,7 +264,7 @@ async def _compiled(field: Field):
     image = await field.build(demo_service("average"))
     store = field.gateway.data_dir / "store"
     async with ArtifactSource(store=store, cache=field.folder / "cache") as source:
-        return await source.pull(image, parse_platform("micropython/any/v6"))
+        return await source.pull(image, parse_platform(PORTABLE))
 
 
 def _put(field: Field, reference: str, *, platform: str, api: int, binary: bytes = b"\x01\x02") -> None:
