@@ -12,10 +12,13 @@ from pathlib import Path
 
 from fita.app.state import GatewayState, require_state
 from fita.demo.errors import DemoError
+from fita.demo.stage import in_time
 
 GATEWAY_NAME = "demo"
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 40.0
+SESSION_DEADLINE_S = START_DEADLINE_S + STOP_DEADLINE_S + 10.0
+"""One that does not start is stopped, and has more to say about it than that it is late."""
 
 
 @asynccontextmanager
@@ -26,14 +29,14 @@ async def gateway_session() -> AsyncIterator[tuple[Path, GatewayState]]:
     """
     data_dir = Path(tempfile.mkdtemp(prefix="fita-demo-"))
     try:
-        async with asyncio.timeout(START_DEADLINE_S):
+        async with in_time("fita up", START_DEADLINE_S):
             await run_cli(
                 "up", "--detach", "--data-dir", str(data_dir), "--name", GATEWAY_NAME, "--open-enrolment",
                 "--coap-host", "127.0.0.1", "--coap-port", "0", "--http-port", "0",
             )  # fmt: skip
         yield data_dir, require_state(data_dir)
     finally:
-        async with asyncio.timeout(STOP_DEADLINE_S):
+        async with in_time("fita down", STOP_DEADLINE_S):
             await run_cli("down", "--data-dir", str(data_dir))
         shutil.rmtree(data_dir, ignore_errors=True)
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from rich.console import Console
 from rich.table import Table
+
+from fita.demo.errors import DemoError
+
+STEP_DEADLINE_S = 30.0
+
+
+@asynccontextmanager
+async def in_time(what: str, deadline_s: float) -> AsyncIterator[None]:
+    """Raise a `DemoError` that says of `what` when the block takes longer than `deadline_s`."""
+    deadline = asyncio.timeout(deadline_s)
+    try:
+        async with deadline:
+            yield
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise DemoError(
+            f"{what}: not done after {deadline_s:g} s", hint="run it again, on a machine with less else to do"
+        ) from error
 
 
 class Stage:
@@ -16,13 +36,17 @@ class Stage:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
-    @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show `text` while the block runs, then with a mark and the seconds it took."""
+    @asynccontextmanager
+    async def step(self, text: str, *, deadline_s: float = STEP_DEADLINE_S) -> AsyncIterator[None]:
+        """Show `text` while the block runs, then with a mark and the seconds it took.
+
+        Raises `DemoError`, which names the step, when it takes longer than `deadline_s`.
+        """
         started = time.monotonic()
         with self._console.status(text):
             try:
-                yield
+                async with in_time(text, deadline_s):
+                    yield
             except BaseException:
                 self._console.print(f"[red]✗[/] {text}")
                 raise

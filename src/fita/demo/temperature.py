@@ -22,15 +22,14 @@ from fita.base.resource import resource_folder
 from fita.databus.store import Output
 from fita.demo.errors import DemoError
 from fita.demo.kubectl import Kubectl
-from fita.demo.session import gateway_session, run_cli
-from fita.demo.stage import Stage
+from fita.demo.session import SESSION_DEADLINE_S, gateway_session, run_cli
+from fita.demo.stage import STEP_DEADLINE_S, Stage
 from fita.model.quantity import parse_bytes
 from fita.simulator.fleet import DeviceSpec, Fleet
 
 DEVICES = 2
 HEAP_BYTES = 128 * 1024
 CAPABILITY = "temperature_sensor"
-STEP_DEADLINE_S = 30.0
 VALUES_PER_POD = 3
 PLAUSIBLE_CELSIUS = (5.0, 35.0)
 """The emulated sensor's daily curve stays inside; an average outside is a fault."""
@@ -132,7 +131,7 @@ async def run_temperature(
     task is cancelled.
     """
     async with AsyncExitStack() as stack:
-        with stage.step("Start a Kubernetes of our own, and the gateway"):
+        async with stage.step("Start a Kubernetes of our own, and the gateway", deadline_s=SESSION_DEADLINE_S):
             data_dir, gateway = await stack.enter_async_context(gateway_session())
         scene = Scene(stage, Kubectl(gateway.kubectl, gateway.kubeconfig or ""), gateway)
         stage.say(
@@ -181,12 +180,11 @@ def _devices(data_dir: Path, gateway: GatewayState) -> list[DeviceSpec]:
 
 async def _join(scene: Scene) -> list[DemoNode]:
     names = [f"node/{scene.gateway.gateway_name}-b1-node{number}" for number in range(1, DEVICES + 1)]
-    with scene.stage.step(f"{DEVICES} devices of {HEAP_BYTES // 1024} kB boot and become nodes"):
-        async with asyncio.timeout(STEP_DEADLINE_S):
-            for name in names:  # of several names that do not exist yet kubectl makes an error
-                await scene.kubectl.run("wait", "--for=create", name, f"--timeout={STEP_DEADLINE_S:g}s")
-            await scene.kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={STEP_DEADLINE_S:g}s")
-            nodes = [_seen_node(item) for item in await scene.kubectl.items("nodes")]
+    async with scene.stage.step(f"{DEVICES} devices of {HEAP_BYTES // 1024} kB boot and become nodes"):
+        for name in names:  # of several names that do not exist yet kubectl makes an error
+            await scene.kubectl.run("wait", "--for=create", name, f"--timeout={STEP_DEADLINE_S:g}s")
+        await scene.kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={STEP_DEADLINE_S:g}s")
+        nodes = [_seen_node(item) for item in await scene.kubectl.items("nodes")]
     if len(nodes) != DEVICES:
         raise DemoError(f"{DEVICES} nodes expected, found {[node.name for node in nodes]}")
     rows = [
@@ -199,47 +197,42 @@ async def _join(scene: Scene) -> list[DemoNode]:
 
 async def _deploy(scene: Scene, data_dir: Path) -> float:
     demo = resource_folder("demos") / "temperature"
-    with scene.stage.step("fita service build average, average-v2"):
+    async with scene.stage.step("fita service build average, average-v2"):
         for folder in ("average", "average-v2"):
-            async with asyncio.timeout(STEP_DEADLINE_S):
-                await run_cli("service", "build", str(demo / folder), "--data-dir", str(data_dir))
-    with scene.stage.step("kubectl apply -f demos/temperature/deployment.yaml"):
-        async with asyncio.timeout(STEP_DEADLINE_S):
-            started = time.monotonic()
-            await scene.kubectl.apply(demo / "deployment.yaml")
-            await scene.kubectl.rollout(DEPLOYMENT)
-            apply_to_running_ms = (time.monotonic() - started) * 1000
-            outputs = await scene.wait_for_values(await scene.running_pods(1), "average")
+            await run_cli("service", "build", str(demo / folder), "--data-dir", str(data_dir))
+    async with scene.stage.step("kubectl apply -f demos/temperature/deployment.yaml"):
+        started = time.monotonic()
+        await scene.kubectl.apply(demo / "deployment.yaml")
+        await scene.kubectl.rollout(DEPLOYMENT)
+        apply_to_running_ms = (time.monotonic() - started) * 1000
+        outputs = await scene.wait_for_values(await scene.running_pods(1), "average")
     scene.show(outputs)
     return apply_to_running_ms
 
 
 async def _scale(scene: Scene) -> None:
-    with scene.stage.step(f"kubectl scale {DEPLOYMENT} --replicas={DEVICES}"):
-        async with asyncio.timeout(STEP_DEADLINE_S):
-            await scene.kubectl.run("scale", DEPLOYMENT, f"--replicas={DEVICES}")
-            await scene.kubectl.rollout(DEPLOYMENT)
-            outputs = await scene.wait_for_values(await scene.running_pods(DEVICES), "average")
+    async with scene.stage.step(f"kubectl scale {DEPLOYMENT} --replicas={DEVICES}"):
+        await scene.kubectl.run("scale", DEPLOYMENT, f"--replicas={DEVICES}")
+        await scene.kubectl.rollout(DEPLOYMENT)
+        outputs = await scene.wait_for_values(await scene.running_pods(DEVICES), "average")
     scene.show(outputs)
 
 
 async def _update(scene: Scene) -> None:
-    with scene.stage.step(f"kubectl set image {DEPLOYMENT} average=fita.local/average:2"):
-        async with asyncio.timeout(STEP_DEADLINE_S):
-            await scene.kubectl.run("set", "image", DEPLOYMENT, "average=fita.local/average:2")
-            await scene.kubectl.rollout(DEPLOYMENT)
-            pods = await scene.running_pods(DEVICES)
-            outputs = await scene.wait_for_values(pods, "average")
-            outputs += await scene.wait_for_values(pods, "highest")
+    async with scene.stage.step(f"kubectl set image {DEPLOYMENT} average=fita.local/average:2"):
+        await scene.kubectl.run("set", "image", DEPLOYMENT, "average=fita.local/average:2")
+        await scene.kubectl.rollout(DEPLOYMENT)
+        pods = await scene.running_pods(DEVICES)
+        outputs = await scene.wait_for_values(pods, "average")
+        outputs += await scene.wait_for_values(pods, "highest")
     scene.show(outputs)
 
 
 async def _remove(scene: Scene) -> None:
-    with scene.stage.step(f"kubectl delete {DEPLOYMENT}"):
-        async with asyncio.timeout(STEP_DEADLINE_S):
-            await scene.kubectl.run("delete", DEPLOYMENT, "--cascade=foreground")
-            if left := await scene.kubectl.items("pods"):
-                raise DemoError(f"{len(left)} pods are left after the deletion")
+    async with scene.stage.step(f"kubectl delete {DEPLOYMENT}"):
+        await scene.kubectl.run("delete", DEPLOYMENT, "--cascade=foreground")
+        if left := await scene.kubectl.items("pods"):
+            raise DemoError(f"{len(left)} pods are left after the deletion")
         if still := await OutputClient(scene.gateway.http_url).latest():
             raise DemoError(f"{still[0].pod} is deleted, but its value is still given out")
 
