@@ -85,7 +85,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     figures = evaluate(setting, stages, placement)
     return Plan(
         setting=setting, objective=objective, stages=stages, placement=placement, figures=figures,
-        is_exact=found.is_exact, gap=0.0,
+        is_exact=found.is_exact, gap=found.gap,
     )  # fmt: skip
 
 

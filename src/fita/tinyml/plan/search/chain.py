@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import add, le
 
@@ -55,6 +55,11 @@ class Found:
     total: Cost
     bound: int
     is_exact: bool
+
+    @property
+    def gap(self) -> float:
+        """By what share of its cost the chain may at most be improved."""
+        return 0.0 if self.is_exact else max(0.0, 1.0 - self.bound / max(1, self.total[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class ChainSearch:
             best = found if isinstance(found, Found) else best
         if isinstance(found, Stopped):
             return Found(best.options, best.total, found.bound, is_exact=False) if best else found
-        return best
+        return replace(best, bound=best.total[0], is_exact=True) if best else None
 
     def rest(self, cost: Callable[[Option], Cost], options: _Options) -> list[Cost | None]:
         """For every cut what the rest costs at least; None where no chain leads to the end."""

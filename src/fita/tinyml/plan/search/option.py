@@ -7,9 +7,11 @@ but name are one group, and a choice is only how many of each group: which of th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 from fita.tinyml.graph import live_tensors
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
@@ -23,7 +25,8 @@ SHARES_MAX = 8
 """Beyond that many, halos and messages eat what another share would bring."""
 _MIXED_DEVICES_MAX = 12
 """Copies of one share stand on devices of one group where there are more devices than this."""
-_NARROW_CUTS = 6
+_NARROW_CUTS = 4
+_EVEN_CUTS = 4
 _SUM_REACH = 3
 """How many operators may follow an input-channel sum on the device that forms it."""
 
@@ -114,10 +117,13 @@ class OptionSource:
 
     @cached_property
     def narrow_cuts(self) -> frozenset[int]:
-        """The ends, and the few cuts over which least has to pass: sharded stages are worth most between these."""
-        live = [sum(tensor.size_bytes for tensor in tensors) for tensors in live_tensors(self.setting.graph)]
+        """The ends, the few cuts over which least has to pass, and some that divide the work evenly."""
+        graph = self.setting.graph
+        live = [sum(tensor.size_bytes for tensor in tensors) for tensors in live_tensors(graph)]
         inner = sorted(range(1, self.end), key=lambda cut: (live[cut] >= live[cut - 1], live[cut], cut))
-        return frozenset({0, self.end, *inner[:_NARROW_CUTS]})
+        work = list(accumulate(operator.macs for operator in graph.operators))
+        even = [bisect_left(work, work[-1] * part / _EVEN_CUTS) + 1 for part in range(1, _EVEN_CUTS)]
+        return frozenset({0, self.end, *inner[:_NARROW_CUTS], *(min(cut, self.end) for cut in even)})
 
     def narrow(self, first: int) -> tuple[Option, ...]:
         """Of `from_cut` the wholes, and what is sharded between narrow cuts."""
