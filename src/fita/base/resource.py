@@ -1,4 +1,4 @@
-"""Folders that travel with the package: the device runtime, deploy manifests, the control plane's source, demos, models."""
+"""Folders that travel with the package: device runtime, manifests, control plane source, demos, models."""
 
 from __future__ import annotations
 
