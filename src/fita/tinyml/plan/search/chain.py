@@ -42,7 +42,7 @@ class SearchLimits:
     """When to stop looking for a proof, in one search; seconds for HiGHS, and the width of a search without it."""
 
     states: int = 100_000
-    evaluations: int = 100
+    evaluations: int = 60
     solver_s: float = 1.0
     beam: int = 64
 

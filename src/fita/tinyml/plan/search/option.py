@@ -162,11 +162,12 @@ class OptionSource:
                 yield option
             return
         (number,) = option.hosts[0]
-        count = -(-option.price.busy_ns // max(1, period_ns))
+        count = max(1, -(-option.price.busy_ns // max(1, period_ns)))
         for hosts in self._copy_hosts(option, number, count, period_ns):
             stages = (replace(option.stages[0], copies=len(hosts)),)
-            price = replace(option.price, busy_ns=option.price.busy_ns // len(hosts))
-            yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
+            price = self.price(stages, (hosts,)) if count > 1 else option.price
+            if price.busy_ns <= period_ns:
+                yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
 
     def _copy_hosts(self, option: Option, number: int, count: int, period_ns: int) -> Iterator[tuple[int, ...]]:
         """`count` devices of which the given group's are the slowest."""
@@ -234,12 +235,20 @@ class OptionSource:
             for bound, group in zip(bounds, team, strict=True)
         ]
         energy = sum(group.device.energy_nj(bound.units) for bound, group in zip(bounds, team, strict=True))
+        latency, busy, air_bytes = arrival_ns(link, remote, compute), max(compute), sum(remote)
         if table.is_simple(stage.first, stage.last):
-            # Whatever is shared out, everything is computed at least once.
+            # Whatever is shared out, everything is received and computed at least once.
             (whole,) = table.demands(Stage(first=stage.first, last=stage.last))
             energy = max(energy, team[0].device.energy_nj(whole.units))
-        energy += round(link.nj_per_byte * sum(remote))
-        return Price(arrival_ns(link, remote, compute), max(compute), energy, sum(remote))
+            busy = max(busy, team[0].device.compute_ns(whole.units, 0) // len(team))
+            if not any(group.holds_input for group in team):
+                air_bytes = max(air_bytes, whole.input_bytes)
+                air = link.air_ns(air_bytes if link.shared else air_bytes // len(team))
+                latency = max(latency, link.latency_ns + max(busy, air))
+            if not any(group.wants_result for group in team):
+                latency += delivery_ns(link, whole.result_bytes)
+                air_bytes += whole.result_bytes
+        return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
 
     def _teams(self, count: int) -> Iterator[tuple[int, ...]]:
         """Each way of taking devices of one kind, those with a part in input and result first."""
@@ -318,20 +327,23 @@ class OptionSource:
             before = stage
 
     def price(self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]]) -> Price:
-        """As `cost.evaluate` has it, for devices that nothing else in the chain uses; copies are not counted."""
+        """As `cost.evaluate` has it, for devices that nothing else in the chain uses."""
         link, latency, busy, energy, air_bytes, place = self.setting.link, 0, 0, 0, 0, 0
         before: Stage | None = None
         for stage in stages:
             arriving, compute, delivered = [], [], 0
             for demand in self.setting.table.demands(stage, before):
-                group = self.groups[hosts[place][0]]
+                groups = [self.groups[number] for number in hosts[place]]
                 place += 1
-                arriving.append(demand.input_bytes - (demand.graph_input_bytes if group.holds_input else 0))
-                compute.append(group.device.compute_ns(demand.units, demand.operators))
-                delivered += 0 if group.wants_result else demand.result_bytes
-                energy += group.device.energy_nj(demand.units)
+                alone = groups[0] if len(groups) == 1 else None
+                arriving.append(
+                    demand.input_bytes - (demand.graph_input_bytes if alone and alone.holds_input else 0)
+                )
+                compute.append(max(g.device.compute_ns(demand.units, demand.operators) for g in groups))
+                delivered += 0 if alone and alone.wants_result else demand.result_bytes
+                energy += sum(group.device.energy_nj(demand.units) for group in groups) // len(groups)
                 port = 0 if link.shared else link.air_ns(arriving[-1])
-                busy = max(busy, compute[-1], port)
+                busy = max(busy, compute[-1] // len(groups), port // len(groups))
             latency += arrival_ns(link, arriving, compute) + delivery_ns(link, delivered)
             air_bytes += sum(arriving) + delivered
             before = stage
