@@ -191,7 +191,7 @@ def rule_cost(setting: Setting, objective: Objective, rule: Callable[..., Chain 
 def random_devices(random: np.random.Generator, count: int, need: int, kinds: int) -> tuple[DeviceModel, ...]:
     """Devices of a few kinds whose memory together is some times what a model needs."""
     sorts = [
-        (int(need * random.uniform(0.25, 1.3)) + 6000, VIPER if random.random() < 0.5 else NATIVE)
+        (int(need * random.uniform(0.3, 1.1)) + 2500, VIPER if random.random() < 0.5 else NATIVE)
         for _ in range(kinds)
     ]
     found = []

@@ -18,11 +18,12 @@ from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import WIFI, Link
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.refusal import no_plan
-from fita.tinyml.plan.search.chain import ChainSearch, Found, Objective, SearchLimits
+from fita.tinyml.plan.search.chain import ChainSearch, Found, Objective, SearchLimits, Stopped
 from fita.tinyml.plan.search.option import Group, Option, OptionSource
 from fita.tinyml.split.stage import Stage
 
-_PROMISES_MAX = 4
+_PROMISES_MAX = 8
+_PATIENCE = 20
 
 
 def plan_model(
@@ -79,6 +80,12 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     """The best plan by the planner's own estimate of memory."""
     source = OptionSource(setting)
     found = ChainSearch(source, limits).best(objective)
+    if isinstance(found, Stopped):
+        # Nothing fits without shards; to find out whether anything fits at all is worth more time.
+        patient = replace(limits, states=_PATIENCE * limits.states, evaluations=_PATIENCE * limits.evaluations)
+        found = ChainSearch(source, patient).best(
+            Objective.DEVICES if objective is Objective.THROUGHPUT else objective
+        )
     if not isinstance(found, Found):
         raise no_plan(setting)
     stages, placement = placed(source.groups, found.options)

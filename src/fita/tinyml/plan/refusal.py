@@ -44,7 +44,7 @@ def _too_large(setting: Setting) -> NoPlanError | None:
             needed, available, limit = demand.flash_bytes, room.free_flash_bytes, "flash"
         error = _error(
             f"{operator.name} needs {_kib(needed)} of {'RAM' if limit == 'ram' else 'flash'} in one piece, and no "
-            f"way of sharing it out fits either; the largest device, {room.name}, has {_kib(available)} free",
+            f"way of sharing it out was found to fit; the largest device, {room.name}, has {_kib(available)} free",
             limit=limit,
             needed=needed,
             available=available,

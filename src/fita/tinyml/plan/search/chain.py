@@ -17,6 +17,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import add, le
 
+from fita.tinyml.graph import macs_by_class
+from fita.tinyml.plan.search.assignment import Price as AssignmentPrice
+from fita.tinyml.plan.search.assignment import assign
 from fita.tinyml.plan.search.option import Option, OptionSource
 
 Cost = tuple[int, int, int]
@@ -39,10 +42,15 @@ class Objective(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """When to stop looking for a proof, in one search; seconds for HiGHS, and the width of a search without it."""
+    """When to stop looking for a proof, in one search.
+
+    `states` entered, sharded options cut (`evaluations`); with more unlike `groups` of devices the search is for
+    layer cuts only, a beam of so many and `solver_s` seconds of HiGHS.
+    """
 
     states: int = 100_000
     evaluations: int = 60
+    groups: int = 12
     solver_s: float = 1.0
     beam: int = 64
 
@@ -118,6 +126,8 @@ class ChainSearch:
         Chains of wholes come first, then such with stages sharded between narrow cuts: what the best of them costs
         is the most that the rest is tried for.
         """
+        if len(self.source.groups) > self.limits.groups:
+            return self._assigned(objective)
         if objective is Objective.THROUGHPUT:
             return self._fastest()
 
@@ -133,6 +143,24 @@ class ChainSearch:
         if isinstance(found, Stopped):
             return Found(best.options, best.total, found.bound, is_exact=False) if best else found
         return replace(best, bound=best.total[0], is_exact=True) if best else None
+
+    def _assigned(self, objective: Objective) -> Found | None:
+        """Layer cuts over many unlike devices."""
+        link = self.source.setting.link
+        if objective is Objective.THROUGHPUT:
+            price = AssignmentPrice(
+                adds=lambda option: link.air_ns(option.price.air_bytes) if link.shared else 0,
+                peak=lambda option: option.price.busy_ns,
+            )
+        else:
+            price = AssignmentPrice(adds=lambda option: cost_of(objective, option)[0])
+        found = assign(self.source, price, beam=self.limits.beam, solver_s=self.limits.solver_s)
+        if found is None:
+            return None
+        total = (found.cost, len(found.options), sum(option.price.air_bytes for option in found.options))
+        # Among devices all unlike there are neither shards nor copies that would need like ones.
+        alone = all(group.size == 1 for group in self.source.groups) and objective is not Objective.THROUGHPUT
+        return Found(found.options, total, found.bound, is_exact=alone and found.bound >= found.cost)
 
     def rest(self, cost: Callable[[Option], Cost], options: _Options) -> list[Cost | None]:
         """For every cut what the rest costs at least; None where no chain leads to the end."""
@@ -196,8 +224,14 @@ class ChainSearch:
         wholes = self._shortest(self.source.wholes, None)
         found = self._shortest(self.source.from_cut, wholes if isinstance(wholes, Found) else None)
         if isinstance(found, Stopped) and isinstance(wholes, Found):
-            return Found(wholes.options, wholes.total, found.bound, is_exact=False)
+            return Found(wholes.options, wholes.total, max(found.bound, self._least_period()), is_exact=False)
         return found
+
+    def _least_period(self) -> int:
+        """All devices, each as fast as the fastest, busy all the time with what is computed at least once."""
+        devices = sum(group.size for group in self.source.groups)
+        units = macs_by_class(self.source.setting.graph)
+        return min(group.device.compute_ns(units, 0) for group in self.source.groups) // devices
 
     def _shortest(self, options: _Options, known: Found | None) -> Found | Stopped | None:
         """`known` is a chain that need not be found again."""

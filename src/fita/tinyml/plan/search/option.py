@@ -107,6 +107,7 @@ class OptionSource:
         self.end = len(setting.graph.operators)
         self._known: dict[int, tuple[Option, ...]] = {}
         self._known_wholes: dict[int, tuple[Option, ...]] = {}
+        self._known_copies: dict[tuple[Option, int], tuple[Option, ...]] = {}
         self.evaluations = 0
 
     def from_cut(self, first: int) -> tuple[Option, ...]:
@@ -161,19 +162,27 @@ class OptionSource:
             if option.price.busy_ns <= period_ns:
                 yield option
             return
-        (number,) = option.hosts[0]
         count = max(1, -(-option.price.busy_ns // max(1, period_ns)))
-        for hosts in self._copy_hosts(option, number, count, period_ns):
-            stages = (replace(option.stages[0], copies=len(hosts)),)
-            price = self.price(stages, (hosts,)) if count > 1 else option.price
-            if price.busy_ns <= period_ns:
-                yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
+        if (option, count) not in self._known_copies:
+            self._known_copies[option, count] = tuple(self._copied(option, count))
+        for copied in self._known_copies[option, count]:
+            if copied.price.busy_ns <= period_ns:
+                yield copied
 
-    def _copy_hosts(self, option: Option, number: int, count: int, period_ns: int) -> Iterator[tuple[int, ...]]:
+    def _copied(self, option: Option, count: int) -> Iterator[Option]:
+        if count == 1:
+            yield option
+            return
+        for hosts in self._copy_hosts(option, option.hosts[0][0], count):
+            stages = (replace(option.stages[0], copies=count),)
+            price = self.price(stages, (hosts,))
+            yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
+
+    def _copy_hosts(self, option: Option, number: int, count: int) -> Iterator[tuple[int, ...]]:
         """`count` devices of which the given group's are the slowest."""
         if count <= self.groups[number].size:
             yield (number,) * count
-        if count == 1 or len(self.setting.devices) > _MIXED_DEVICES_MAX:
+        if len(self.setting.devices) > _MIXED_DEVICES_MAX:
             return
         (demand,) = self.setting.table.demands(option.stages[0])
         helpers = []

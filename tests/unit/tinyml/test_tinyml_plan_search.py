@@ -1,0 +1,164 @@
+"""Plans against every chain there is, within memory, the same every time; and answers where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.split_plans import cost, optimum, planned, random_setting
+
+from fita.base.errors import ConfigurationError
+from fita.base.resource import resource_folder
+from fita.tinyml.errors import NoPlanError
+from fita.tinyml.execute import run_graph
+from fita.tinyml.generate import random_inputs
+from fita.tinyml.graph import Graph
+from fita.tinyml.pack.packer import pack_segment
+from fita.tinyml.plan.cost import evaluate, feasible
+from fita.tinyml.plan.device import NATIVE, DeviceModel, parse_devices, speed_table
+from fita.tinyml.plan.link import IEEE_802_15_4, LINKS, WIFI, link_named
+from fita.tinyml.plan.plan import document_of
+from fita.tinyml.plan.planner import plan_model
+from fita.tinyml.plan.search.chain import Objective, SearchLimits
+from fita.tinyml.reader import read_model
+from fita.tinyml.split.execute import run_split
+from fita.tinyml.split.stage import StageKind
+
+
+def own(name: str) -> Graph:
+    return read_model((resource_folder("models") / f"{name}.tflite").read_bytes(), name=name)
+
+
+@pytest.mark.parametrize("seed", range(1, 33))
+def test_no_chain_is_better_than_a_proven_plan(seed: int) -> None:
+    setting = random_setting(seed, operators=3 + seed % 3, devices=3, kinds=1 + seed % 2)
+    objective = list(Objective)[seed % 4]
+    plan = planned(setting, objective)
+    least = optimum(plan.setting if plan else setting, objective)
+    if plan is None:
+        assert least is None
+        return
+    assert least is not None
+    assert plan.is_exact
+    assert cost(objective, plan.figures) == least
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("link", [WIFI, IEEE_802_15_4])
+def test_a_plan_keeps_to_memory_and_its_split_computes_the_same(objective: Objective, link: object) -> None:
+    graph = own("pedestrians")
+    devices = parse_devices("512k,256k,128k*4")
+    plan = plan_model(graph, devices, LINKS[getattr(link, "name", "")], objective)
+    assert feasible(plan.setting.by_name, plan.figures)
+    packed = [pack_segment(plan.split, segment).file for segment in plan.split.segments]
+    for device in devices:
+        heap = sum(packed[number].heap_bytes for number in plan.segments_of(device.name))
+        assert heap <= device.free_ram_bytes
+        planned_bytes = sum(use.ram_bytes for use in plan.figures.uses if use.device == device.name)
+        assert heap <= planned_bytes
+    inputs = random_inputs(graph, 1)
+    for found, wanted in zip(run_split(plan.split, inputs), run_graph(graph, inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_same_question_has_the_same_answer() -> None:
+    graph, devices = own("digits_residual"), parse_devices("96k,64k*3,48k*2")
+    answers = {
+        repr((plan.stages, plan.placement, plan.figures))
+        for plan in (plan_model(graph, devices, WIFI, objective) for objective in [Objective.LATENCY] * 3)
+    }
+    assert len(answers) == 1
+
+
+def test_figures_of_a_plan_are_those_of_its_placement() -> None:
+    plan = plan_model(own("digits"), parse_devices("64k*4"), WIFI, Objective.THROUGHPUT)
+    assert plan.figures == evaluate(plan.setting, plan.stages, plan.placement)
+    assert document_of(plan).frames_per_s == plan.figures.frames_per_s
+
+
+def test_copies_share_the_frames() -> None:
+    graph = own("digits")
+    one = plan_model(graph, parse_devices("128k"), WIFI, Objective.THROUGHPUT)
+    six = plan_model(graph, parse_devices("128k*6"), WIFI, Objective.THROUGHPUT)
+    assert six.figures.frames_per_s > 5.5 * one.figures.frames_per_s
+
+
+def test_fewest_devices_are_fewest() -> None:
+    plan = plan_model(own("pedestrians"), parse_devices("512k,256k,128k*4"), WIFI, Objective.DEVICES)
+    assert plan.figures.device_count == 2
+
+
+def test_an_operator_that_fits_no_device_is_shared_out() -> None:
+    graph = own("pedestrians")
+    largest = max(operator.weight_bytes for operator in graph.operators)
+    devices = parse_devices("156k*10")
+    assert largest > max(device.free_ram_bytes for device in devices)
+    plan = plan_model(graph, devices, WIFI, Objective.DEVICES)
+    assert any(stage.kind is not StageKind.WHOLE for stage in plan.stages)
+
+
+def test_a_server_takes_everything_when_the_link_allows() -> None:
+    plan = plan_model(own("pedestrians"), parse_devices("256k,gate=1G@edge"), LINKS["ethernet"], Objective.LATENCY)
+    assert plan.devices_used == ("gate",)
+
+
+def test_flash_and_ram_are_limits_of_their_own() -> None:
+    graph = own("digits_residual")
+    with pytest.raises(NoPlanError) as caught:
+        plan_model(graph, [DeviceModel(name="a", ram_bytes=512 * 1024, flash_bytes=64 * 1024)])
+    assert caught.value.limit == "flash"
+    assert 0 < caught.value.missing_bytes < 32 * 1024
+    with pytest.raises(NoPlanError) as caught:
+        plan_model(graph, [DeviceModel(name="a", ram_bytes=36 * 1024, flash_bytes=1024 * 1024)])
+    assert caught.value.limit == "ram"
+    assert "ADD (operator 3" in caught.value.place
+
+
+def test_too_little_memory_says_how_much_is_missing() -> None:
+    with pytest.raises(NoPlanError) as caught:
+        plan_model(own("pedestrians"), parse_devices("256k,128k"))
+    error = caught.value
+    assert error.limit == "ram"
+    assert error.missing_bytes > 256 * 1024
+    assert "640" not in error.hint
+    assert "add devices" in error.hint
+
+
+@pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.THROUGHPUT])
+def test_many_unlike_devices_get_a_plan_and_a_gap(objective: Objective) -> None:
+    graph = own("pedestrians")
+    random = np.random.default_rng(3)
+    devices = [
+        DeviceModel(
+            name=f"n{number}",
+            ram_bytes=int(random.integers(150, 400)) * 1024,
+            weights_in_ram=True,
+            ns_per_unit=speed_table(float(random.integers(50, 400))),
+        )
+        for number in range(50)
+    ]
+    plan = plan_model(graph, devices, WIFI, objective)
+    without = plan_model(graph, devices, WIFI, objective, limits=SearchLimits(solver_s=0.0))
+    assert feasible(plan.setting.by_name, plan.figures)
+    assert plan.gap is not None
+    assert plan.gap <= 0.05
+    assert cost(objective, plan.figures) <= cost(objective, without.figures)
+
+
+def test_native_kernels_are_planned_faster() -> None:
+    graph = own("digits")
+    viper = plan_model(graph, parse_devices("128k"))
+    native = plan_model(graph, parse_devices("128k", speeds=NATIVE))
+    assert native.figures.latency_ns < viper.figures.latency_ns
+
+
+@pytest.mark.parametrize("text", ["", "512", "0k*0", "128k*0", "a=1G@moon", "a=1k,a=2k", "128k*999"])
+def test_unusable_devices_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_devices(text)
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(ConfigurationError, match="no device is called"):
+        plan_model(own("digits"), parse_devices("128k"), input_at="lamp")
+    with pytest.raises(ConfigurationError, match="no link"):
+        link_named("string")
