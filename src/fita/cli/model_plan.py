@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file, quantised to int8.", dir_okay=False)]
 
+_STATES, _EVALUATIONS = 400_000, 600
+"""A person waits a second for a proof; the planner inside a control loop does not."""
+
 
 def plan(
     model: ModelArgument,
@@ -53,7 +56,7 @@ def plan(
     from fita.tinyml.plan.link import link_named
     from fita.tinyml.plan.plan import document_of
     from fita.tinyml.plan.planner import plan_model
-    from fita.tinyml.plan.search.chain import Objective
+    from fita.tinyml.plan.search.chain import Objective, SearchLimits
 
     if objective not in {each.value for each in Objective}:
         raise ConfigurationError(
@@ -68,6 +71,7 @@ def plan(
         Objective(objective),
         input_at=input_at or None,
         result_at=result_at or None,
+        limits=SearchLimits(states=_STATES, evaluations=_EVALUATIONS),
     )
     if svg is not None:
         _write_picture(found, svg)

@@ -183,10 +183,11 @@ def _solve(
         options = ways.below(ceiling)
         if not options:
             return (), ceiling or 0
-        solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
-        solver.silent()
+        # The public class says hello on standard output before it can be told not to.
+        (silent,) = highspy.Highs.__bases__
+        solver: Any = silent()
         for name, value in (
-            ("log_to_console", False),
+            ("output_flag", False),
             ("time_limit", solver_s),
             ("threads", 1),
             ("random_seed", 1),
