@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file, quantised to int8.", dir_okay=False)]
 
-_STATES, _EVALUATIONS = 400_000, 600
+_STATES, _EVALUATIONS, _MOVES = 400_000, 600, 200
 """A person waits a second for a proof; the planner inside a control loop does not."""
 
 
@@ -71,7 +71,7 @@ def plan(
         Objective(objective),
         input_at=input_at or None,
         result_at=result_at or None,
-        limits=SearchLimits(states=_STATES, evaluations=_EVALUATIONS),
+        limits=SearchLimits(states=_STATES, evaluations=_EVALUATIONS, moves=_MOVES),
     )
     if svg is not None:
         _write_picture(found, svg)
@@ -116,6 +116,8 @@ def _print_plan(plan: Plan, *, lost: bool) -> None:
     )
     if plan.is_exact:
         console.print("proven best of all chains of disjoint devices", style="green")
+    elif not plan.is_chain:
+        console.print("some devices take part in several stages: better than the best chain of disjoint ones")
     elif plan.gap is not None:
         console.print(f"no chain of disjoint devices is better by more than {plan.gap:.0%}", style="yellow")
     if lost:

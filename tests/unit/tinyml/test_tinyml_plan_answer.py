@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 from fita.base.resource import resource_folder
+from fita.tinyml.errors import NoPlanError
 from fita.tinyml.graph import Graph
 from fita.tinyml.plan.cost import Setting, evaluate, feasible
 from fita.tinyml.plan.device import parse_devices
+from fita.tinyml.plan.joint import Request, plan_jointly
 from fita.tinyml.plan.link import ETHERNET, IEEE_802_15_4, WIFI, Link
 from fita.tinyml.plan.picture import draw
 from fita.tinyml.plan.plan import Plan
@@ -151,3 +153,23 @@ def test_the_picture_is_sound_and_shows_every_device_in_use() -> None:
     words = {element.text for element in root.iter() if element.tag.endswith("text")}
     assert set(plan.devices_used) <= words
     assert draw(replace(plan)) == text
+
+
+def test_models_planned_jointly_fit_together_in_any_order() -> None:
+    devices = parse_devices("160k,128k,112k")
+    requests = [Request(own("digits_residual")), Request(own("digits")), Request(own("digits_residual"))]
+    plans = plan_jointly(requests, devices, WIFI)
+    again = plan_jointly(list(reversed(requests)), devices, WIFI)
+    for device in devices:
+        used = sum(use.ram_bytes for plan in plans for use in plan.figures.uses if use.device == device.name)
+        assert used <= device.free_ram_bytes
+    assert [plan.setting.graph.name for plan in plans] == [request.graph.name for request in requests]
+    assert sum(p.figures.latency_ns for p in plans) == sum(p.figures.latency_ns for p in again)
+
+
+def test_models_that_fit_only_alone_are_refused_together() -> None:
+    request = Request(own("digits_residual"))
+    devices = parse_devices("144k")
+    assert plan_jointly([request], devices, WIFI)
+    with pytest.raises(NoPlanError, match="together"):
+        plan_jointly([request, request], devices, WIFI)

@@ -28,7 +28,7 @@ def test_plan_prints_what_runs_where_and_draws_it(tmp_path: Path) -> None:
     )
     assert "device1" in shown
     assert "frames/s" in shown
-    assert "disjoint devices" in shown
+    assert "picture:" in shown
     assert picture.read_text(encoding="utf-8").startswith("<svg")
 
 

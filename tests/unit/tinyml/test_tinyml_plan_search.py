@@ -38,8 +38,9 @@ def test_no_chain_is_better_than_a_proven_plan(seed: int) -> None:
         assert least is None
         return
     assert least is not None
-    assert plan.is_exact
-    assert cost(objective, plan.figures) == least
+    found = cost(objective, plan.figures)
+    assert plan.is_exact or not plan.is_chain
+    assert found == least if plan.is_exact else found < least
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -80,6 +81,18 @@ def test_copies_share_the_frames() -> None:
     one = plan_model(graph, parse_devices("128k"), WIFI, Objective.THROUGHPUT)
     six = plan_model(graph, parse_devices("128k*6"), WIFI, Objective.THROUGHPUT)
     assert six.figures.frames_per_s > 5.5 * one.figures.frames_per_s
+
+
+def test_two_devices_share_the_front_and_one_goes_on() -> None:
+    graph = own("digits_residual")
+    one = plan_model(graph, parse_devices("256k"))
+    two = plan_model(graph, parse_devices("256k*2"))
+    assert two.figures.latency_ns < 0.8 * one.figures.latency_ns
+    assert not two.is_chain
+    assert not two.is_exact
+    assert feasible(two.setting.by_name, two.figures)
+    inputs = random_inputs(graph, 2)
+    np.testing.assert_array_equal(run_split(two.split, inputs)[0], run_graph(graph, inputs)[0])
 
 
 def test_fewest_devices_are_fewest() -> None:

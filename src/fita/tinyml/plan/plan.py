@@ -21,8 +21,8 @@ class Plan:
     """Stages of a graph and, for each segment of them, the devices of its copies, by name.
 
     `is_exact`: proven to be the best of all chains in which each device takes part in one stage. Otherwise no such
-    chain is better by more than the share `gap` of its cost; None when nothing is known. A plan whose devices take
-    part in several stages may be better than all of those, and then has a gap of 0.
+    chain is better by more than the share `gap` of its cost; None when nothing is known, as for a plan whose
+    devices take part in several stages, which was better than the best chain found.
     `standby` names devices that have memory for a segment beside their own, in case its device is lost.
     """
 
@@ -50,6 +50,12 @@ class Plan:
     @property
     def devices_used(self) -> tuple[str, ...]:
         return tuple(use.device for use in self.figures.uses)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each device takes part in one stage."""
+        hosted = [name for names in self.placement for name in names]
+        return len(set(hosted)) == len(hosted)
 
     def with_standby(self, standby: dict[int, str]) -> Plan:
         return replace(self, standby=standby)

@@ -20,6 +20,7 @@ from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.refusal import no_plan
 from fita.tinyml.plan.search.chain import ChainSearch, Found, Objective, SearchLimits, Stopped
 from fita.tinyml.plan.search.option import Group, Option, OptionSource
+from fita.tinyml.plan.search.team import Placed, improved
 from fita.tinyml.split.stage import Stage
 
 _PROMISES_MAX = 8
@@ -89,11 +90,18 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     if not isinstance(found, Found):
         raise no_plan(setting)
     stages, placement = placed(source.groups, found.options)
-    figures = evaluate(setting, stages, placement)
+    chain = Placed(stages, placement, evaluate(setting, stages, placement))
+    best = improved(setting, objective, chain, sorted(source.narrow_cuts), limits.moves)
+    is_chain = best is chain
     return Plan(
-        setting=setting, objective=objective, stages=stages, placement=placement, figures=figures,
-        is_exact=found.is_exact, gap=found.gap,
-    )  # fmt: skip
+        setting=setting,
+        objective=objective,
+        stages=best.stages,
+        placement=best.placement,
+        figures=best.figures,
+        is_exact=is_chain and found.is_exact,
+        gap=found.gap if is_chain else None,
+    )
 
 
 def placed(groups: Sequence[Group], options: Sequence[Option]) -> tuple[tuple[Stage, ...], Placement]:

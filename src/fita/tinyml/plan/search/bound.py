@@ -46,14 +46,15 @@ class ShareBound:
 
 
 def share_bounds(graph: Graph, stage: Stage) -> tuple[ShareBound, ...]:
-    """For each of some even shares of rows or output channels of the last operator's output."""
+    """For each share of rows or output channels of the last operator's output."""
     operators = graph.operators[stage.first : stage.last]
     if stage.kind is StageKind.ROWS:
         if row_axis(operators[-1].output.shape) != _HEIGHT:
             return (ShareBound({}, 0, 0, 0),) * len(stage.shares)
         return tuple(_row_bound(operators, (share.start, share.stop)) for share in stage.shares)
-    length = stage.shares[-1].stop
-    return (_channel_bound(operators, (length // len(stage.shares)) / length),) * len(stage.shares)
+    sizes = [share.stop - share.start for share in stage.shares]
+    bounds = {size: _channel_bound(operators, size / stage.shares[-1].stop) for size in sorted(set(sizes))}
+    return tuple(bounds[size] for size in sizes)
 
 
 def _row_bound(operators: Sequence[OperatorBase], rows: tuple[int, int]) -> ShareBound:

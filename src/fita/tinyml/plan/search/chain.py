@@ -45,7 +45,7 @@ class SearchLimits:
     """When to stop looking for a proof, in one search.
 
     `states` entered, sharded options cut (`evaluations`); with more unlike `groups` of devices the search is for
-    layer cuts only, a beam of so many and `solver_s` seconds of HiGHS.
+    layer cuts only, a beam of so many and `solver_s` seconds of HiGHS. `moves` are tried beyond chains.
     """
 
     states: int = 100_000
@@ -53,6 +53,7 @@ class SearchLimits:
     groups: int = 12
     solver_s: float = 1.0
     beam: int = 64
+    moves: int = 24
 
 
 @dataclass(frozen=True, slots=True)
