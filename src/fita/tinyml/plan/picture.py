@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from fita.tinyml.plan.cost import DeviceUse
 from fita.tinyml.plan.plan import Plan
+from fita.tinyml.plan.search.chain import Objective
 from fita.tinyml.plan.simulate import Simulation, simulate
 from fita.tinyml.split.partition import stage_of_segments
 from fita.tinyml.split.stage import StageKind
@@ -19,6 +20,9 @@ _WIDTH = 960
 _LEFT = 150
 _RIGHT = 40
 _ROW = 26
+_LETTER = 5.6
+_FRAMES = 4
+"""Shown where it is about many in a row."""
 _COLOURS = ("#2f6f9f", "#b5651d", "#3d8b53", "#8e5ea2", "#a8893a", "#b0496a", "#4d7c7c", "#6b6b9c")
 _RESERVE = "#c9c9c9"
 _INK, _FAINT = "#222222", "#8a8a8a"
@@ -73,7 +77,8 @@ def draw(plan: Plan) -> str:
     _operators(canvas, plan)
     _devices(canvas, plan)
     _links(canvas, plan)
-    _timeline(canvas, plan, simulate(plan))
+    frames = _FRAMES if plan.objective is Objective.THROUGHPUT else 1
+    _timeline(canvas, plan, simulate(plan, frames=frames))
     height = canvas.y + 16
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" width="{_WIDTH}" '
@@ -121,8 +126,9 @@ def _operators(canvas: _Canvas, plan: Plan) -> None:
             canvas.box(x, width, colour_of(number), title=title, height=height)
             x += width + 2
         canvas.y = base
-        if x - start > 60:
-            canvas.text(start, stage_words(plan, number), size=10, colour=colour_of(number))
+        words = stage_words(plan, number)
+        if x - start > _LETTER * len(words):
+            canvas.text(start, words, size=10, colour=colour_of(number))
     canvas.y = base + _ROW
 
 
@@ -189,8 +195,9 @@ def _links(canvas: _Canvas, plan: Plan) -> None:
 
 
 def _timeline(canvas: _Canvas, plan: Plan, simulation: Simulation) -> None:
-    canvas.heading("One frame by time")
-    end = max(1, simulation.latency_ns)
+    frames = len(simulation.latencies_ns)
+    canvas.heading("One frame by time" if frames == 1 else f"{frames} frames by time, the first the darkest")
+    end = max(1, *simulation.latencies_ns)
     scale = (_WIDTH - _LEFT - _RIGHT) / end
     stages = stage_of_segments(plan.stages)
     rows: Sequence[str] = [use.device for use in plan.figures.uses]
@@ -200,7 +207,9 @@ def _timeline(canvas: _Canvas, plan: Plan, simulation: Simulation) -> None:
             if run.device == name:
                 title = f"segment {run.segment}: {(run.stop_ns - run.start_ns) / 1e6:.2f} ms"
                 colour = colour_of(stages[run.segment][0])
-                canvas.box(_LEFT + scale * run.start_ns, scale * (run.stop_ns - run.start_ns), colour, title=title)
+                width = scale * (run.stop_ns - run.start_ns)
+                opacity = 1.0 - 0.7 * run.frame / frames
+                canvas.box(_LEFT + scale * run.start_ns, width, colour, title=title, opacity=opacity)
         canvas.y += _ROW
     canvas.text(10, "air" if plan.setting.link.shared else "links")
     for message in simulation.messages:
