@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TypedDict
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.operator import BYTES_PER_CHANNEL, OperatorBase, OperatorClass, Weighted
+from fita.tinyml.operator import BYTES_PER_CHANNEL, OperatorBase, OperatorClass, Weighted, Window
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.segment import PartialSum, Segment
 from fita.tinyml.split.box import whole_box
@@ -207,12 +207,20 @@ def _work(operators: Iterable[OperatorBase]) -> _Work:
 
 
 def _is_simple(operator: OperatorBase) -> bool:
-    """Whether all of its output needs all of each operand."""
+    """Whether all of its output needs all of each operand, and so do the parts of its output together."""
+    window = getattr(operator, "window", None)
+    if isinstance(window, Window) and _skips_rows(window):
+        return False
     needs = rule_of(operator).needs(operator, whole_box(operator.output.shape))
     return all(
         tensor.is_constant or need == whole_box(tensor.shape)
         for tensor, need in zip(operator.inputs, needs, strict=True)
     )
+
+
+def _skips_rows(window: Window) -> bool:
+    """Whether rows between two windows may be read by neither."""
+    return window.stride_height > (window.height - 1) * window.dilation_height + 1
 
 
 def _size_bytes(tensor: Tensor) -> int:

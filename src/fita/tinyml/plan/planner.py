@@ -24,7 +24,7 @@ from fita.tinyml.plan.search.team import Placed, improved
 from fita.tinyml.split.stage import Stage
 
 _PROMISES_MAX = 8
-_PATIENCE = 20
+_PATIENCE = 5
 
 
 def plan_model(
@@ -83,7 +83,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     found = ChainSearch(source, limits).best(objective)
     if isinstance(found, Stopped):
         # Nothing fits without shards; to find out whether anything fits at all is worth more time.
-        patient = replace(limits, states=_PATIENCE * limits.states, evaluations=_PATIENCE * limits.evaluations)
+        patient = replace(limits, evaluations=_PATIENCE * limits.evaluations)
         found = ChainSearch(source, patient).best(
             Objective.DEVICES if objective is Objective.THROUGHPUT else objective
         )

@@ -29,6 +29,8 @@ _Options = Callable[[int], Sequence[Option]]
 _FREE: Cost = (0, 0, 0)
 _NEVER_NS = 10**15
 _HASTE = 30
+_SEARCHES = 5
+"""How many times the limit of one search all searches for one answer may come to together."""
 
 
 class Objective(StrEnum):
@@ -48,7 +50,7 @@ class SearchLimits:
     layer cuts only, a beam of so many and `solver_s` seconds of HiGHS. `moves` are tried beyond chains.
     """
 
-    states: int = 100_000
+    states: int = 20_000
     evaluations: int = 60
     groups: int = 12
     solver_s: float = 1.0
@@ -120,6 +122,7 @@ class ChainSearch:
     source: OptionSource
     limits: SearchLimits = field(default_factory=SearchLimits)
     _priced: dict[Option, Option | None] = field(default_factory=dict)
+    _entered: int = 0
 
     def best(self, objective: Objective) -> Found | Stopped | None:
         """The cheapest chain, or None when no chain fits.
@@ -191,7 +194,7 @@ class ChainSearch:
         """
         frontier = _Frontier(self.rest(cost, options), bar, ceiling, haste)
         frontier.add(_Node(_FREE, 0, (0,) * len(self.source.groups), None, None))
-        evaluations = 0
+        evaluations, before = 0, self._entered
         while (node := frontier.pop()) is not None:
             if node.option is not None and not node.option.is_exact:
                 evaluations += node.option not in self._priced
@@ -202,7 +205,9 @@ class ChainSearch:
                 return Found(node.options(), node.cost, node.cost[0], is_exact=not haste)
             else:
                 self._expand(frontier, node, cost, options(node.cut))
-            if evaluations > self.limits.evaluations or frontier.serial > self.limits.states:
+            self._entered = before + frontier.serial
+            over = frontier.serial > self.limits.states or self._entered > _SEARCHES * self.limits.states
+            if over or evaluations > self.limits.evaluations:
                 return Stopped(frontier.least)
         return None
 
@@ -223,6 +228,8 @@ class ChainSearch:
     def _fastest(self) -> Found | Stopped | None:
         """The shortest period that a chain keeps, and of the chains that keep it one with the fewest devices."""
         wholes = self._shortest(self.source.wholes, None)
+        if isinstance(wholes, Stopped):
+            return self._assigned(Objective.THROUGHPUT) or wholes
         found = self._shortest(self.source.from_cut, wholes if isinstance(wholes, Found) else None)
         if isinstance(found, Stopped) and isinstance(wholes, Found):
             return Found(wholes.options, wholes.total, max(found.bound, self._least_period()), is_exact=False)
@@ -283,11 +290,13 @@ class ChainSearch:
         def bar(_: int, cost: Cost) -> bool:
             return link.shared and link.air_ns(cost[0]) > period_ns
 
+        def cost(option: Option) -> Cost:
+            air_bytes, devices, _ = cost_of(Objective.THROUGHPUT, option)
+            # Where the air is no limit, devices are what runs out.
+            return (air_bytes, devices, 0) if link.shared else (devices, air_bytes, 0)
+
         found = self.cheapest(
-            lambda option: cost_of(Objective.THROUGHPUT, option),
-            self._copies(period_ns, options),
-            lambda option: option.price.busy_ns <= period_ns,
-            bar=bar,
+            cost, self._copies(period_ns, options), lambda option: option.price.busy_ns <= period_ns, bar=bar
         )
         return self._at_period(found) if isinstance(found, Found) else found
 
@@ -328,7 +337,10 @@ class ChainSearch:
 
 
 class _Frontier:
-    """Nodes by what a chain through them costs at least; each state leaves once it has been reached cheapest."""
+    """Nodes by what a chain through them costs at least.
+
+    A node is dropped when the same cut has been reached for no more cost with no more devices of any group.
+    """
 
     def __init__(
         self, rest: Sequence[Cost | None], bar: Callable[[int, Cost], bool], ceiling: Cost | None, haste: int
@@ -337,11 +349,11 @@ class _Frontier:
         self.least = 0
         self._rest, self._bar, self._ceiling, self._haste = rest, bar, ceiling, haste
         self._queue: list[tuple[Cost, int, _Node]] = []
-        self._closed: set[tuple[int, tuple[int, ...]]] = set()
+        self._closed: dict[int, list[tuple[int, ...]]] = {}
 
     def add(self, node: _Node) -> None:
         behind = self._rest[node.cut]
-        if behind is None or (node.cut, node.used) in self._closed:
+        if behind is None:
             return
         total = plus(node.cost, behind)
         if (self._ceiling is None or total < self._ceiling) and not self._bar(node.cut, node.cost):
@@ -354,11 +366,11 @@ class _Frontier:
         while self._queue:
             total, _, node = heapq.heappop(self._queue)
             self.least = total[0]
-            state = (node.cut, node.used)
-            if state in self._closed:
+            closed = self._closed.setdefault(node.cut, [])
+            if node.used in closed or any(all(map(le, used, node.used)) for used in closed):
                 continue
             if node.option is None or node.option.is_exact:
-                self._closed.add(state)
+                closed.append(node.used)
             return node
         return None
 
