@@ -13,7 +13,15 @@ from functools import cached_property
 from typing import TypedDict
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.operator import BYTES_PER_CHANNEL, OperatorBase, OperatorClass, Weighted, Window
+from fita.tinyml.operator import (
+    BYTES_PER_CHANNEL,
+    Dequantize,
+    OperatorBase,
+    OperatorClass,
+    Quantize,
+    Weighted,
+    Window,
+)
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.segment import PartialSum, Segment
 from fita.tinyml.split.box import whole_box
@@ -24,11 +32,12 @@ from fita.tinyml.split.rule.table import rule_of
 from fita.tinyml.split.stage import Stage, StageKind
 from fita.tinyml.tensor import Tensor
 
-_SEGMENT_RAM_BYTES = 1000
+_SEGMENT_RAM_BYTES = 1300
 _OPERATOR_RAM_BYTES = 128
 _EDGE_RAM_BYTES = 112
 _SEGMENT_FLASH_BYTES = 256
 _OPERATOR_FLASH_BYTES = 128
+_FLOAT_TABLE_BYTES = 1024
 """Tables of a packed segment at most; `fita.tinyml.pack.promise` says exactly."""
 
 
@@ -198,6 +207,8 @@ def _work(operators: Iterable[OperatorBase]) -> _Work:
         count += 1
         units[operator.operator_class] = units.get(operator.operator_class, 0) + operator.macs
         weights += operator.weight_bytes + 16
+        if isinstance(operator, Quantize | Dequantize):
+            weights += _FLOAT_TABLE_BYTES
         if isinstance(operator, Weighted | PartialSum):
             scratch = max(scratch, operator.weights.elements // max(1, operator.weights.shape[0]))
             channels = operator.output.shape[-1] if operator.output.shape else 1
