@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from fita.tinyml.decode.check import check_same_quantization, check_sum, fused_activation, output_clamp
@@ -16,6 +18,8 @@ from fita.tinyml.operator import (
 )
 from fita.tinyml.quantization import Requantization, quantize_multipliers
 from fita.tinyml.tensor import Array, Tensor
+
+PoolT = TypeVar("PoolT", AveragePool2D, MaxPool2D)
 
 MAX_WINDOW = 65_535
 _SAME = 0
@@ -99,30 +103,14 @@ def decode_fully_connected(source: OperatorSource) -> FullyConnected:
 
 
 def decode_average_pool_2d(source: OperatorSource) -> AveragePool2D:
-    data, output, window = _pool(source)
-    return AveragePool2D(
-        index=source.index,
-        output=output,
-        input=data,
-        window=window,
-        clamp=output_clamp(source),
-        activation=fused_activation(source),
-    )
+    return _pool(source, AveragePool2D)
 
 
 def decode_max_pool_2d(source: OperatorSource) -> MaxPool2D:
-    data, output, window = _pool(source)
-    return MaxPool2D(
-        index=source.index,
-        output=output,
-        input=data,
-        window=window,
-        clamp=output_clamp(source),
-        activation=fused_activation(source),
-    )
+    return _pool(source, MaxPool2D)
 
 
-def _pool(source: OperatorSource) -> tuple[Tensor, Tensor, Window]:
+def _pool(source: OperatorSource, kind: type[PoolT]) -> PoolT:
     source.operands(1, 1)
     data, output = source.input(), source.output
     _check_image(source, data, output)
@@ -131,7 +119,14 @@ def _pool(source: OperatorSource) -> tuple[Tensor, Tensor, Window]:
     height, width = source.integer("FilterHeight"), source.integer("FilterWidth")
     if height >= 2 * data.shape[1] or width >= 2 * data.shape[2]:
         source.refuse(f"a window of {height}x{width} over {data.shape[1]}x{data.shape[2]}", "use a smaller window")
-    return data, output, _window(source, height, width)
+    return kind(
+        index=source.index,
+        output=output,
+        input=data,
+        window=_window(source, height, width),
+        clamp=output_clamp(source),
+        activation=fused_activation(source),
+    )
 
 
 def _check_image(source: OperatorSource, data: Tensor, output: Tensor) -> None:
