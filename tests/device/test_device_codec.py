@@ -15,7 +15,7 @@ from objects import Fixed, Tree
 from package import PackageReader
 
 from fita.coap.errors import MalformedMessageError
-from fita.coap.message import Message, MessageType, decode
+from fita.coap.message.format import Message, MessageType, decode
 from fita.lwm2m.codec.content import decode_payload
 from fita.lwm2m.codec.format import ContentFormat
 from fita.lwm2m.codec.link import parse_links

@@ -10,10 +10,7 @@ import asyncio
 import random
 from collections.abc import Coroutine
 
-from fita.coap.blockwise import size_exponent
-from fita.coap.client import Client
 from fita.coap.errors import EndpointClosedError
-from fita.coap.exchange import Counters
 from fita.coap.interfaces import (
     Limits,
     OnNotification,
@@ -24,10 +21,13 @@ from fita.coap.interfaces import (
     TransmissionParameters,
     Transport,
 )
-from fita.coap.observation import Observation, ObservationRegistry
+from fita.coap.message.exchange import Counters
+from fita.coap.message.reliability import MessageLayer
 from fita.coap.peer import canonical_peer
-from fita.coap.reliability import MessageLayer
-from fita.coap.serving import NotFoundHandler, Server
+from fita.coap.request.blockwise import size_exponent
+from fita.coap.request.client import Client
+from fita.coap.request.observation import Observation, ObservationRegistry
+from fita.coap.request.serving import NotFoundHandler, Server
 from fita.coap.transport import UdpTransport
 
 __all__ = ["CoapEndpoint", "Observation"]

@@ -41,7 +41,7 @@ OPERATION_ERRORS = (CoapError, Lwm2mError)
 
 
 class Observation(Protocol):
-    """What is used of `fita.coap.observation.Observation`."""
+    """What is used of `fita.coap.request.observation.Observation`."""
 
     active: bool
 

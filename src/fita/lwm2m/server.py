@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from fita.base.clock import Clock, utc_now
 from fita.coap.endpoint import CoapEndpoint
-from fita.coap.exchange import Counters
 from fita.coap.interfaces import Limits, Peer, TransmissionParameters, Transport
+from fita.coap.message.exchange import Counters
 from fita.lwm2m.failure import as_deploy_errors
 from fita.lwm2m.interface import RegistrationInterface
 from fita.lwm2m.interfaces import DeviceListener

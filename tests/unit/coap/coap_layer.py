@@ -6,10 +6,10 @@ import random
 
 from fita.coap.code import Code
 from fita.coap.errors import ExchangeError
-from fita.coap.exchange import Exchange, IncomingRequest, Verdict
 from fita.coap.interfaces import Limits, Option, Peer, TransmissionParameters
-from fita.coap.message import Message, decode
-from fita.coap.reliability import MessageLayer
+from fita.coap.message.exchange import Exchange, IncomingRequest, Verdict
+from fita.coap.message.format import Message, decode
+from fita.coap.message.reliability import MessageLayer
 
 PEER = ("192.0.2.1", 5683)
 OTHER = ("2001:db8::1", 5683)

@@ -13,7 +13,7 @@ import looptime
 
 from fita.coap.endpoint import CoapEndpoint
 from fita.coap.interfaces import Peer
-from fita.coap.message import Message, decode
+from fita.coap.message.format import Message, decode
 
 
 class Datagram(NamedTuple):

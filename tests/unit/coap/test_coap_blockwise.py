@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fita.coap import option
-from fita.coap.blockwise import (
+from fita.coap.code import Code
+from fita.coap.errors import BlockwiseError
+from fita.coap.interfaces import Limits, Peer, Request, Response
+from fita.coap.message import option
+from fita.coap.message.option import encode_uint
+from fita.coap.message.timer import Timers
+from fita.coap.request.blockwise import (
     Block,
     Download,
     Upload,
@@ -16,12 +21,7 @@ from fita.coap.blockwise import (
     smaller_upload,
     without_blocks,
 )
-from fita.coap.blockwise_server import BlockwiseServer, BodyStore
-from fita.coap.code import Code
-from fita.coap.errors import BlockwiseError
-from fita.coap.interfaces import Limits, Peer, Request, Response
-from fita.coap.option import encode_uint
-from fita.coap.timer import Timers
+from fita.coap.request.blockwise_server import BlockwiseServer, BodyStore
 
 PEER = ("192.0.2.1", 5683)
 OTHER = ("192.0.2.2", 5683)

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fita.coap.deduplication import Deduplication, MessageKey
+from fita.coap.message.deduplication import Deduplication, MessageKey
 
 LIFETIME_S = 10.0
 PEER = ("192.0.2.1", 5683)

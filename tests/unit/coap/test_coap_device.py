@@ -20,7 +20,7 @@ from fita.coap.code import Code
 from fita.coap.endpoint import CoapEndpoint
 from fita.coap.errors import MalformedMessageError, RequestTimeoutError
 from fita.coap.interfaces import Peer, Request, Response
-from fita.coap.message import ACK, CON, NON, Message, decode
+from fita.coap.message.format import ACK, CON, NON, Message, decode
 
 DEVICE_FOLDER = Path(__file__).parents[3] / "device"
 GATEWAY = ("192.0.2.2", 5683)

@@ -12,7 +12,6 @@ from coap_network import Network, NetworkTransport, Script, run_virtually, runni
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fita.coap import option
 from fita.coap.code import Code
 from fita.coap.endpoint import CoapEndpoint
 from fita.coap.errors import (
@@ -26,7 +25,8 @@ from fita.coap.errors import (
     TransportError,
 )
 from fita.coap.interfaces import Limits, Peer, Request, Response
-from fita.coap.message import ACK, CON, NON, RST, Message
+from fita.coap.message import option
+from fita.coap.message.format import ACK, CON, NON, RST, Message
 
 pytestmark = pytest.mark.looptime
 

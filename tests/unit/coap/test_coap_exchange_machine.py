@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fita.coap.code import Code
-from fita.coap.exchange import Exchange, ExchangeState
 from fita.coap.interfaces import Peer, TransmissionParameters
-from fita.coap.message import ACK, CON, NON, RST, Message, decode
+from fita.coap.message.exchange import Exchange, ExchangeState
+from fita.coap.message.format import ACK, CON, NON, RST, Message, decode
 
 PEERS = st.sampled_from([PEER, OTHER])
 INDEX = st.integers(0, 30)

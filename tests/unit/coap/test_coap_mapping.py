@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fita.coap import option
 from fita.coap.code import Code
 from fita.coap.errors import BadOptionError, ResponseError, TransportError
 from fita.coap.interfaces import Option, Request, Response, TransmissionParameters
-from fita.coap.mapping import read_request, read_response, request_options, response_options
-from fita.coap.message import ACK, CON, Message, decode
+from fita.coap.message import option
+from fita.coap.message.format import ACK, CON, Message, decode
 from fita.coap.peer import canonical_peer
+from fita.coap.request.mapping import read_request, read_response, request_options, response_options
 
 segments = st.text(max_size=20).filter(lambda text: text not in {".", ".."}).map(str)
 uint16 = st.none() | st.integers(0, 0xFFFF)

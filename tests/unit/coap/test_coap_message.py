@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fita.coap import option
 from fita.coap.code import CODES, Code
 from fita.coap.errors import MalformedMessageError
-from fita.coap.message import ACK, CON, MAX_OPTIONS, NON, RST, Message, MessageType, decode, encode_empty
+from fita.coap.message import option
+from fita.coap.message.format import ACK, CON, MAX_OPTIONS, NON, RST, Message, MessageType, decode, encode_empty
 
 PATH = (option.URI_PATH, b"temperature")
 

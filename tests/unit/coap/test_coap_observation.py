@@ -11,7 +11,6 @@ import pytest
 import structlog
 from coap_network import Network, NetworkTransport, Script, running
 
-from fita.coap import option
 from fita.coap.code import Code
 from fita.coap.endpoint import CoapEndpoint, Observation
 from fita.coap.errors import (
@@ -22,9 +21,10 @@ from fita.coap.errors import (
     ResponseError,
 )
 from fita.coap.interfaces import Option, Request, Response
-from fita.coap.message import ACK, CON, NON, RST, Message, MessageType
-from fita.coap.observation import is_newer
-from fita.coap.option import decode_uint, encode_uint
+from fita.coap.message import option
+from fita.coap.message.format import ACK, CON, NON, RST, Message, MessageType
+from fita.coap.message.option import decode_uint, encode_uint
+from fita.coap.request.observation import is_newer
 
 pytestmark = pytest.mark.looptime
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fita.coap.code import Code
 from fita.coap.errors import MalformedMessageError, PeerBusyError
-from fita.coap.exchange import Verdict
 from fita.coap.interfaces import Limits, TransmissionParameters
-from fita.coap.message import ACK, CON, NON, RST, Message, MessageType
+from fita.coap.message.exchange import Verdict
+from fita.coap.message.format import ACK, CON, NON, RST, Message, MessageType
 
 LIFETIME_S = TransmissionParameters().exchange_lifetime_s
 

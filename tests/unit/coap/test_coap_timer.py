@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fita.coap.timer import Timers
+from fita.coap.message.timer import Timers
 
 ITEMS = st.integers(0, 9)
 

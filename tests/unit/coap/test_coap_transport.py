@@ -15,7 +15,7 @@ from fita.coap.code import Code
 from fita.coap.endpoint import CoapEndpoint
 from fita.coap.errors import TransportError
 from fita.coap.interfaces import Limits, Peer, Request, Response
-from fita.coap.message import ACK, CON, NON, RST, Message, decode
+from fita.coap.message.format import ACK, CON, NON, RST, Message, decode
 from fita.coap.transport import UdpTransport
 
 GET = Request(method=Code.GET, path=("x",))

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fita.coap import option
 from fita.coap.code import Code
 from fita.coap.interfaces import Peer
-from fita.coap.message import ACK, CON, RST, Message, decode
-from fita.coap.option import decode_uint, encode_uint
+from fita.coap.message import option
+from fita.coap.message.format import ACK, CON, RST, Message, decode
+from fita.coap.message.option import decode_uint, encode_uint
 from fita.lwm2m.codec.content import encode_payload
 from fita.lwm2m.codec.format import ContentFormat
 from fita.lwm2m.path import Path

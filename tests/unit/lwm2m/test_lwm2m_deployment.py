@@ -9,7 +9,7 @@ from lwm2m_bench import LAMP, Bench, order, settle, until
 from lwm2m_device import FakeDevice, Software
 
 from fita.coap.code import Code
-from fita.coap.message import Message
+from fita.coap.message.format import Message
 from fita.model.device import Endpoint
 from fita.model.runtime import DeployError, DeployReason, ServicePhase
 

@@ -9,9 +9,9 @@ import structlog
 from lwm2m_bench import AT, LAMP, Bench, order, settle, until
 from lwm2m_device import FakeDevice, Radio
 
-from fita.coap import option
 from fita.coap.code import Code
-from fita.coap.message import CON, RST, Message
+from fita.coap.message import option
+from fita.coap.message.format import CON, RST, Message
 from fita.kubelet.interfaces import DeviceRuntime
 from fita.lwm2m.codec.format import ContentFormat
 from fita.lwm2m.server import Lwm2mServer

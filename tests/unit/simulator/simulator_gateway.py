@@ -6,8 +6,8 @@ import asyncio
 from typing import cast
 
 from fita.coap.code import Code
-from fita.coap.message import ACK, CON, Message, decode
-from fita.coap.option import LOCATION_PATH, URI_PATH, URI_QUERY
+from fita.coap.message.format import ACK, CON, Message, decode
+from fita.coap.message.option import LOCATION_PATH, URI_PATH, URI_QUERY
 
 
 class RegisteringGateway(asyncio.DatagramProtocol):

@@ -1,17 +1,17 @@
 """Requests and responses to messages' options and back: where options get their meaning.
 
-Reading applies the rules for options that are not understood (`fita.coap.option`): an elective one stays in
-`options` or is dropped, a critical one raises `BadOptionError`. Blocks pass through `options` to the layer that
+Reading applies the rules for options that are not understood (`fita.coap.message.option`): an elective one stays
+in `options` or is dropped, a critical one raises `BadOptionError`. Blocks pass through `options` to the layer that
 reassembles bodies.
 """
 
 from __future__ import annotations
 
-from fita.coap import option
 from fita.coap.errors import BadOptionError
 from fita.coap.interfaces import Option, Request, Response
-from fita.coap.message import Message
-from fita.coap.option import decode_uint, encode_uint
+from fita.coap.message import option
+from fita.coap.message.format import Message
+from fita.coap.message.option import decode_uint, encode_uint
 
 # Accepted and dropped in requests: one host is served here, whatever its name.
 _ENDPOINT_OPTIONS = frozenset({option.URI_HOST, option.URI_PORT})

@@ -14,9 +14,6 @@ from collections.abc import Callable, Coroutine
 import msgspec
 import structlog
 
-from fita.coap import option
-from fita.coap.blockwise import find_block, without_blocks
-from fita.coap.client import Client, Waiter
 from fita.coap.code import Code
 from fita.coap.errors import (
     BadOptionError,
@@ -26,10 +23,13 @@ from fita.coap.errors import (
     NotObservableError,
     ResponseError,
 )
-from fita.coap.exchange import Exchange, Verdict
 from fita.coap.interfaces import OnNotification, Peer, Request, Response
-from fita.coap.mapping import read_response
-from fita.coap.message import Message
+from fita.coap.message import option
+from fita.coap.message.exchange import Exchange, Verdict
+from fita.coap.message.format import Message
+from fita.coap.request.blockwise import find_block, without_blocks
+from fita.coap.request.client import Client, Waiter
+from fita.coap.request.mapping import read_response
 
 log = structlog.get_logger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from fita.coap import option
-from fita.coap.blockwise import LARGEST_EXPONENT, Block, find_block, without_transfer_options
 from fita.coap.code import Code
 from fita.coap.errors import BlockwiseError
 from fita.coap.interfaces import Limits, Option, Peer, Request, Response
-from fita.coap.option import decode_uint, encode_uint
-from fita.coap.timer import Timers
+from fita.coap.message import option
+from fita.coap.message.option import decode_uint, encode_uint
+from fita.coap.message.timer import Timers
+from fita.coap.request.blockwise import LARGEST_EXPONENT, Block, find_block, without_transfer_options
 
 _SAFE = frozenset({Code.GET, Code.FETCH})  # may be asked again when the kept response is gone
 

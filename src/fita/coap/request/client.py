@@ -1,4 +1,4 @@
-"""The client role: requests and their responses, bodies in blocks. Observations are `fita.coap.observation`."""
+"""The client role: requests and their responses, bodies in blocks. Observations are in `observation`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import random
 from typing import Protocol
 
 from fita.base.errors import FitaError
-from fita.coap import option
-from fita.coap.blockwise import (
+from fita.coap.errors import BadOptionError
+from fita.coap.interfaces import Peer, Request, Response
+from fita.coap.message import option
+from fita.coap.message.exchange import Exchange, ExchangeOwner, Verdict
+from fita.coap.message.format import Message
+from fita.coap.message.reliability import MessageLayer
+from fita.coap.request.blockwise import (
     Download,
     Upload,
     find_block,
@@ -16,12 +21,7 @@ from fita.coap.blockwise import (
     smaller_upload,
     without_blocks,
 )
-from fita.coap.errors import BadOptionError
-from fita.coap.exchange import Exchange, ExchangeOwner, Verdict
-from fita.coap.interfaces import Peer, Request, Response
-from fita.coap.mapping import read_response, request_options
-from fita.coap.message import Message
-from fita.coap.reliability import MessageLayer
+from fita.coap.request.mapping import read_response, request_options
 
 TOKEN_BYTES = 8  # random, so that nobody off the path can guess one (RFC 7252 section 11.4)
 

@@ -1,7 +1,7 @@
 """What the message layer keeps of messages under way: exchanges, incoming requests, and what it knows of a peer.
 
 Also the two protocols through which it speaks to the request/response layer. No behaviour of its own: the rules
-stand in `fita.coap.reliability`.
+stand in `fita.coap.message.reliability`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fita.coap.errors import ExchangeError, PeerBusyError
 from fita.coap.interfaces import Peer
-from fita.coap.message import Message
+from fita.coap.message.format import Message
 
 _HALF = 0x8000  # of all message ids
 

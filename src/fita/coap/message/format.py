@@ -1,7 +1,7 @@
 """The message format of RFC 7252 section 3: bytes to a frozen `Message` and back, without any state.
 
 Strict: whatever section 3 calls a format error is a `MalformedMessageError`, and decoding raises nothing else.
-What an option means is decided elsewhere (`fita.coap.option`, `fita.coap.mapping`).
+What an option means is decided elsewhere (`fita.coap.message.option`, `fita.coap.request.mapping`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blockwise transfer (RFC 7959) without I/O: the block option, and bodies cut and joined in the client role.
 
 A client drives `Upload` and `Download`: send `next_request`, hand the response to `receive`, until that says done.
-The server role is `fita.coap.blockwise_server`.
+The server role is `fita.coap.request.blockwise_server`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from fita.coap import option
 from fita.coap.code import Code
 from fita.coap.errors import BlockwiseError
 from fita.coap.interfaces import Option, Request, Response
-from fita.coap.option import decode_uint, encode_uint
+from fita.coap.message import option
+from fita.coap.message.option import decode_uint, encode_uint
 
 LARGEST_EXPONENT = 6  # 1024 bytes; 7 is reserved on UDP (RFC 7959 section 2.2)
 LARGEST_BLOCK = 16 << LARGEST_EXPONENT

@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
-from fita.coap import option
-from fita.coap.blockwise import LARGEST_BLOCK
-from fita.coap.blockwise_server import BlockwiseServer
 from fita.coap.code import Code
 from fita.coap.errors import BadOptionError, PeerBusyError, ResponseError
-from fita.coap.exchange import IncomingRequest
 from fita.coap.interfaces import Limits, Peer, Request, RequestHandler, Response
-from fita.coap.mapping import read_request, response_options
-from fita.coap.message import CON
-from fita.coap.reliability import MessageLayer
+from fita.coap.message import option
+from fita.coap.message.exchange import IncomingRequest
+from fita.coap.message.format import CON
+from fita.coap.message.reliability import MessageLayer
+from fita.coap.request.blockwise import LARGEST_BLOCK
+from fita.coap.request.blockwise_server import BlockwiseServer
+from fita.coap.request.mapping import read_request, response_options
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterable
 
 from fita.coap.code import Code
-from fita.coap.deduplication import Deduplication
 from fita.coap.errors import (
     EndpointClosedError,
     MalformedMessageError,
@@ -20,7 +19,9 @@ from fita.coap.errors import (
     RequestTimeoutError,
     ResetError,
 )
-from fita.coap.exchange import (
+from fita.coap.interfaces import Limits, Option, Peer, TransmissionParameters
+from fita.coap.message.deduplication import Deduplication
+from fita.coap.message.exchange import (
     Counters,
     Exchange,
     ExchangeOwner,
@@ -30,9 +31,8 @@ from fita.coap.exchange import (
     PeerContext,
     Verdict,
 )
-from fita.coap.interfaces import Limits, Option, Peer, TransmissionParameters
-from fita.coap.message import ACK, CON, NON, RST, Message, MessageType, decode, encode_empty
-from fita.coap.timer import Timers
+from fita.coap.message.format import ACK, CON, NON, RST, Message, MessageType, decode, encode_empty
+from fita.coap.message.timer import Timers
 
 
 class MessageLayer:
