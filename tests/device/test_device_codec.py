@@ -19,8 +19,8 @@ from fita.coap.message.format import Message, MessageType, decode
 from fita.lwm2m.codec.content import decode_payload
 from fita.lwm2m.codec.format import ContentFormat
 from fita.lwm2m.codec.link import parse_links
-from fita.lwm2m.package import encode_package
 from fita.lwm2m.path import Path, parse_path
+from fita.lwm2m.service.package import encode_package
 from fita.lwm2m.value import ObjectLink
 from fita.model.platform import Platform
 from fita.model.runtime import ServiceDeployment, WorkloadId

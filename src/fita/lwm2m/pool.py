@@ -15,7 +15,7 @@ from fita.coap.interfaces import Peer
 from fita.lwm2m.errors import UnknownDeviceError
 from fita.lwm2m.interfaces import DeviceListener
 from fita.lwm2m.registration import Registration
-from fita.lwm2m.service import Claim
+from fita.lwm2m.service.table import Claim
 from fita.lwm2m.session import DeviceSession, SessionEvents
 from fita.model.device import DeviceProfile, Endpoint
 from fita.model.runtime import OutputValue, ServiceStatus

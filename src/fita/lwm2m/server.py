@@ -13,11 +13,11 @@ from fita.base.clock import Clock, utc_now
 from fita.coap.endpoint import CoapEndpoint
 from fita.coap.interfaces import Limits, Peer, TransmissionParameters, Transport
 from fita.coap.message.exchange import Counters
-from fita.lwm2m.failure import as_deploy_errors
 from fita.lwm2m.interface import RegistrationInterface
 from fita.lwm2m.interfaces import DeviceListener
 from fita.lwm2m.pool import SessionPool
 from fita.lwm2m.registration import RegistrationStore
+from fita.lwm2m.service.failure import as_deploy_errors
 from fita.lwm2m.session import DeviceSession
 from fita.model.device import DeviceProfile, DeviceStats, Endpoint
 from fita.model.runtime import OutputValue, ServiceDeployment, ServiceStatus
@@ -113,7 +113,7 @@ class Lwm2mServer:
         return await self._session(endpoint).read_services()
 
     async def deploy(self, endpoint: Endpoint, deployment: ServiceDeployment) -> ServiceStatus:
-        """Install and start a service: see `fita.lwm2m.deployment`. Raises `DeployError`."""
+        """Install and start a service: see `fita.lwm2m.service.deployment`. Raises `DeployError`."""
         return await self._session(endpoint).deploy(deployment)
 
     async def remove(self, endpoint: Endpoint, instance: int) -> None:

@@ -17,13 +17,9 @@ import structlog
 
 from fita.base.backoff import Backoff
 from fita.base.clock import Clock
-from fita.lwm2m.deployment import Deployment
-from fita.lwm2m.failure import as_deploy_errors
-from fita.lwm2m.objects.software import SoftwareManagement
-from fita.lwm2m.observer import Observer
-from fita.lwm2m.operation import OPERATION_ERRORS, Coap, DeviceClient
-from fita.lwm2m.output import OutputWatcher
-from fita.lwm2m.profile import (
+from fita.lwm2m.device.observer import Observer
+from fita.lwm2m.device.operation import OPERATION_ERRORS, Coap, DeviceClient
+from fita.lwm2m.device.profile import (
     PROFILE_OBJECTS,
     STATS_OBJECTS,
     device_profile,
@@ -31,10 +27,14 @@ from fita.lwm2m.profile import (
     read_objects,
     with_registration,
 )
+from fita.lwm2m.device.worker import Worker
+from fita.lwm2m.objects.software import SoftwareManagement
 from fita.lwm2m.registration import Registration
-from fita.lwm2m.service import Claim, ServiceTable
-from fita.lwm2m.software import SoftwareManager
-from fita.lwm2m.worker import Worker
+from fita.lwm2m.service.deployment import Deployment
+from fita.lwm2m.service.failure import as_deploy_errors
+from fita.lwm2m.service.output import OutputWatcher
+from fita.lwm2m.service.software import SoftwareManager
+from fita.lwm2m.service.table import Claim, ServiceTable
 from fita.model.device import DeviceProfile, DeviceStats
 from fita.model.runtime import DeployError, DeployReason, OutputValue, ServiceDeployment, ServiceStatus
 

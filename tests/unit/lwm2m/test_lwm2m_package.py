@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lwm2m_bench import order
 
-from fita.lwm2m.package import encode_package
+from fita.lwm2m.service.package import encode_package
 from fita.model.platform import Platform
 from fita.model.runtime import DeployError, DeployReason, ServiceDeployment, WorkloadId
 from fita.model.service import Port, ServiceArtifact, ServiceManifest, ValueType

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from fita.lwm2m.codec.content import Values
+from fita.lwm2m.device.worker import MAX_WAITING, Worker
 from fita.lwm2m.errors import DeviceBusyError, SessionClosedError
 from fita.lwm2m.path import Path
-from fita.lwm2m.service import Claim, ServiceTable
-from fita.lwm2m.worker import MAX_WAITING, Worker
+from fita.lwm2m.service.table import Claim, ServiceTable
 from fita.model.runtime import ServicePhase, WorkloadId
 from fita.model.service import ServiceManifest
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from fita.base.clock import Clock
 from fita.lwm2m.codec.content import Values
+from fita.lwm2m.device.observer import Observer
+from fita.lwm2m.device.operation import DeviceClient
+from fita.lwm2m.device.profile import read_objects
 from fita.lwm2m.objects.ipso import Sensor, SetPoint, is_ipso
-from fita.lwm2m.observer import Observer
-from fita.lwm2m.operation import DeviceClient
 from fita.lwm2m.path import Path
-from fita.lwm2m.profile import read_objects
 from fita.lwm2m.registration import ObjectList
-from fita.lwm2m.service import ServiceTable
+from fita.lwm2m.service.table import ServiceTable
 from fita.model.device import Endpoint
 from fita.model.runtime import OutputValue
 

@@ -23,12 +23,12 @@ import structlog
 
 from fita.base.errors import FitaError
 from fita.coap.errors import ExchangeError, ResponseError
-from fita.lwm2m.failure import ROOM_REASONS, deploy_error, result_error, start_error
+from fita.lwm2m.device.operation import OPERATION_ERRORS
 from fita.lwm2m.objects.software import SoftwareManagement, UpdateResult, UpdateState
-from fita.lwm2m.operation import OPERATION_ERRORS
-from fita.lwm2m.package import encode_package, takes_package
-from fita.lwm2m.service import Claim, phase_of
-from fita.lwm2m.software import SoftwareManager
+from fita.lwm2m.service.failure import ROOM_REASONS, deploy_error, result_error, start_error
+from fita.lwm2m.service.package import encode_package, takes_package
+from fita.lwm2m.service.software import SoftwareManager
+from fita.lwm2m.service.table import Claim, phase_of
 from fita.model.device import DeviceProfile
 from fita.model.runtime import DeployError, DeployReason, ServiceDeployment, ServicePhase, ServiceStatus
 

@@ -10,14 +10,14 @@ import structlog
 
 from fita.coap.code import Code
 from fita.coap.errors import ResponseError
+from fita.lwm2m.device.observer import Observer
+from fita.lwm2m.device.operation import DeviceClient
+from fita.lwm2m.device.profile import read_objects
 from fita.lwm2m.objects.declaration import ResourceBase
 from fita.lwm2m.objects.software import SoftwareManagement, SoftwareMonitoring
-from fita.lwm2m.observer import Observer
-from fita.lwm2m.operation import DeviceClient
 from fita.lwm2m.path import Path
-from fita.lwm2m.profile import read_objects
 from fita.lwm2m.registration import ObjectList
-from fita.lwm2m.service import ServiceTable, is_half_finished
+from fita.lwm2m.service.table import ServiceTable, is_half_finished
 from fita.model.runtime import DeployError, DeployReason
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ import structlog
 from fita.coap.code import Code
 from fita.coap.errors import NotObservableError, ResponseError
 from fita.lwm2m.codec.content import Values
-from fita.lwm2m.operation import OPERATION_ERRORS, REQUEST_DEADLINE_S, DeviceClient, Observation
+from fita.lwm2m.device.operation import OPERATION_ERRORS, REQUEST_DEADLINE_S, DeviceClient, Observation
 from fita.lwm2m.path import Path
 
 log = structlog.get_logger(__name__)

@@ -9,10 +9,10 @@ from fita.base.errors import ConfigurationError
 from fita.coap.errors import ResponseError
 from fita.coap.interfaces import Peer
 from fita.lwm2m.codec.content import Values
+from fita.lwm2m.device.operation import DeviceClient
 from fita.lwm2m.errors import Lwm2mError
 from fita.lwm2m.objects.core import Device, DeviceCapability, ServiceRuntime
 from fita.lwm2m.objects.software import SoftwareMonitoring
-from fita.lwm2m.operation import DeviceClient
 from fita.lwm2m.path import Path
 from fita.lwm2m.registration import ObjectList, Registration
 from fita.lwm2m.value import ObjectLink

@@ -1,0 +1,1 @@
+"""One device: operations on its objects, one after the other; what is observed; what it says of itself."""
