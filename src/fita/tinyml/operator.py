@@ -10,6 +10,7 @@ Source of the operators and their attributes: TensorFlow Lite's schema and TFLit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Literal
@@ -26,7 +27,11 @@ Function = Literal["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"
 
 
 class OperatorClass(StrEnum):
-    """Operators whose cost per unit of work is alike on one device; the key of device speed tables."""
+    """Operators whose cost per unit of work is alike on one device; the key of device speed tables.
+
+    OUTPUT is no class of operators but a second kind of work: what convolutions and dense layers do for each of
+    their outputs beside the multiply-accumulates, above all to requantise it.
+    """
 
     CONV = "conv"
     POINTWISE = "pointwise"
@@ -38,6 +43,7 @@ class OperatorClass(StrEnum):
     SOFTMAX = "softmax"
     MOVE = "move"
     FLOAT = "float"
+    OUTPUT = "output"
 
 
 class Activation(StrEnum):
@@ -101,6 +107,11 @@ class OperatorBase:
         return self.output.elements
 
     @property
+    def work(self) -> Mapping[OperatorClass, int]:
+        """All that takes time, each kind in its own unit."""
+        return {self.operator_class: self.macs}
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of constants as packed: int8 weights, int32 bias, 5 bytes a channel, tables, constant inputs."""
         return sum(tensor.size_bytes for tensor in self.inputs if tensor.is_constant)
@@ -135,6 +146,10 @@ class Weighted(OneInput):
     @property
     def output_channels(self) -> int:
         return self.output.shape[-1]
+
+    @property
+    def work(self) -> Mapping[OperatorClass, int]:
+        return {self.operator_class: self.macs, OperatorClass.OUTPUT: self.output.elements}
 
     @property
     def weight_bytes(self) -> int:

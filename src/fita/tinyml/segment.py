@@ -11,6 +11,7 @@ Nothing here decides where to cut and nothing computes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -46,6 +47,10 @@ class PartialSum(OneInput):
     @property
     def macs(self) -> int:
         return self.output.elements * (self.weights.elements // self.weights.shape[0])
+
+    @property
+    def work(self) -> Mapping[OperatorClass, int]:
+        return {self.operator_class: self.macs, OperatorClass.OUTPUT: self.output.elements}
 
     @property
     def weight_bytes(self) -> int:

@@ -142,7 +142,7 @@ class _Evaluation:
 
     def compute_ns(self, segment: int, device: str) -> int:
         demand = self.demands[segment]
-        return self.devices[device].compute_ns(demand.units, demand.operators)
+        return self.devices[device].compute_ns(demand.units, demand.operators, 1)
 
     def _latency_ns(self, arriving: Sequence[int], delivered: Sequence[int]) -> int:
         link, total, first = self.setting.link, 0, 0

@@ -205,7 +205,8 @@ def _work(operators: Iterable[OperatorBase]) -> _Work:
     weights = scratch = count = 0
     for operator in operators:
         count += 1
-        units[operator.operator_class] = units.get(operator.operator_class, 0) + operator.macs
+        for name, amount in operator.work.items():
+            units[name] = units.get(name, 0) + amount
         weights += operator.weight_bytes + 16
         if isinstance(operator, Quantize | Dequantize):
             weights += _FLOAT_TABLE_BYTES

@@ -31,8 +31,9 @@ _RELATIVE = {
     OperatorClass.SOFTMAX: 20.0,
     OperatorClass.MOVE: 0.5,
     OperatorClass.FLOAT: 10.0,
+    OperatorClass.OUTPUT: 0.0,
 }
-"""Cost of a unit of each class where a multiply-accumulate of a convolution costs 1."""
+"""Cost of a unit of each class where a multiply-accumulate of a convolution costs 1, outputs included."""
 
 
 def speed_table(ns_per_mac: float) -> Mapping[OperatorClass, float]:
@@ -62,7 +63,8 @@ class DeviceModel:
     """One device. Devices that are alike in all but the name are interchangeable.
 
     `ram_bytes` and `flash_bytes` less their reserves are free for segments. `weights_in_ram` where a port cannot
-    map its flash, as the emulated devices on a PC. `operator_ns` is what starting one operator costs.
+    map its flash, as the emulated devices on a PC. `operator_ns` is what starting one operator costs, `segment_ns`
+    what a segment costs beside its operators: to be told to run and to say that it has.
     """
 
     name: str
@@ -74,6 +76,7 @@ class DeviceModel:
     tier: Tier = Tier.DEVICE
     ns_per_unit: Mapping[OperatorClass, float] = field(default_factory=lambda: VIPER, hash=False)
     operator_ns: int = 100_000
+    segment_ns: int = 0
     nj_per_mac: float = 1.0
 
     @property
@@ -84,14 +87,16 @@ class DeviceModel:
     def free_flash_bytes(self) -> int:
         return max(0, self.flash_bytes - self.reserve_flash_bytes)
 
-    def compute_ns(self, units: Mapping[OperatorClass, int], operators: int) -> int:
-        """Time for so much work in so many operators."""
+    def compute_ns(self, units: Mapping[OperatorClass, int], operators: int, segments: int = 0) -> int:
+        """Time for so much work in so many operators and segments."""
         return round(sum(self.ns_per_unit[name] * count for name, count in units.items())) + (
-            operators * self.operator_ns
+            operators * self.operator_ns + segments * self.segment_ns
         )
 
     def energy_nj(self, units: Mapping[OperatorClass, int]) -> int:
-        return round(self.nj_per_mac * sum(units.values()))
+        return round(
+            self.nj_per_mac * sum(count for name, count in units.items() if name is not OperatorClass.OUTPUT)
+        )
 
 
 _DEVICE = re.compile(r"(?:(?P<name>[A-Za-z][\w-]*)=)?(?P<size>\d{1,6})(?P<unit>[kKmMgG])(?:@(?P<tier>\w+))?"

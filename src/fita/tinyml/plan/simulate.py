@@ -260,7 +260,7 @@ def _compute_ns(plan: Plan, table: DemandTable) -> list[dict[str, int]]:
     for number, (stage, share) in enumerate(_shares(plan)):
         demand = table.demands(plan.stages[stage], befores[stage])[share]
         found.append(
-            {name: devices[name].compute_ns(demand.units, demand.operators) for name in plan.placement[number]}
+            {name: devices[name].compute_ns(demand.units, demand.operators, 1) for name in plan.placement[number]}
         )
     return found
 

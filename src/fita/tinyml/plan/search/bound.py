@@ -69,8 +69,8 @@ def _row_bound(operators: Sequence[OperatorBase], rows: tuple[int, int]) -> Shar
             continue
         counted += 1
         height = operator.output.shape[_HEIGHT] if len(operator.output.shape) > _HEIGHT else 1
-        name = operator.operator_class
-        units[name] = units.get(name, 0) + operator.macs * (region[1] - region[0]) // max(1, height)
+        for name, amount in operator.work.items():
+            units[name] = units.get(name, 0) + amount * (region[1] - region[0]) // max(1, height)
         weights += operator.weight_bytes
         for tensor in operator.activation_inputs:
             need = _rows(operator, tensor, region)
@@ -109,8 +109,8 @@ def _channel_bound(operators: Sequence[OperatorBase], share: float) -> ShareBoun
         if not fraction:
             continue
         counted += 1
-        name = operator.operator_class
-        units[name] = units.get(name, 0.0) + fraction * operator.macs
+        for name, amount in operator.work.items():
+            units[name] = units.get(name, 0.0) + fraction * amount
         weights += operator.weight_bytes * fraction
         for tensor in operator.activation_inputs:
             fractions[tensor] = max(fractions.get(tensor, 0.0), _channels(operator, fraction))

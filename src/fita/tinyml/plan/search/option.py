@@ -348,7 +348,7 @@ class OptionSource:
                 arriving.append(
                     demand.input_bytes - (demand.graph_input_bytes if alone and alone.holds_input else 0)
                 )
-                compute.append(max(g.device.compute_ns(demand.units, demand.operators) for g in groups))
+                compute.append(max(g.device.compute_ns(demand.units, demand.operators, 1) for g in groups))
                 delivered += 0 if alone and alone.wants_result else demand.result_bytes
                 energy += sum(group.device.energy_nj(demand.units) for group in groups) // len(groups)
                 port = 0 if link.shared else link.air_ns(arriving[-1])
