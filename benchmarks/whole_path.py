@@ -29,7 +29,7 @@ from fita.kube.client import KubernetesClient
 from fita.kube.informer import Informer
 from fita.kube.kubeconfig import load_kubeconfig
 from fita.kube.resource import NODES, PODS
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build.compilation import ensure_built
 from fita.model.kubernetes import Node, Pod
 from fita.model.quantity import parse_bytes
 from fita.simulator.fleet import DeviceSpec, Fleet

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from fita.base.errors import FitaError
-from fita.localcluster.binary import default_cache_dir
+from fita.localcluster.build.binary import default_cache_dir
+from fita.localcluster.build.go import Go, find_go
+from fita.localcluster.build.progress import BuildProgress
 from fita.localcluster.command import CommandFailedError, run_command
-from fita.localcluster.go import Go, find_go
-from fita.localcluster.progress import BuildProgress
 
 SOURCES = Path(__file__).resolve().parent.parent / "controlplane"
 

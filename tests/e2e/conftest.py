@@ -14,8 +14,8 @@ import pytest
 
 from fita.cli.progress import BuildProgressBar
 from fita.localcluster.apply import apply_manifests
-from fita.localcluster.binary import ControlPlaneBinary
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build.binary import ControlPlaneBinary
+from fita.localcluster.build.compilation import ensure_built
 from fita.localcluster.cluster import LocalCluster
 from fita.localcluster.folder import DataFolder
 

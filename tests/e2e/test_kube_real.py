@@ -23,7 +23,7 @@ from fita.kube.event import EventRecorder, reference
 from fita.kube.informer import Informer
 from fita.kube.kubeconfig import load_kubeconfig
 from fita.kube.resource import NODES, PODS, Resource
-from fita.localcluster.binary import ControlPlaneBinary
+from fita.localcluster.build.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
 from fita.model.kubernetes import ObjectMeta, Pod
 

@@ -22,7 +22,7 @@ from fita.kube.kubeconfig import load_kubeconfig
 from fita.kube.resource import CONFIG_MAPS
 from fita.localcluster import pki
 from fita.localcluster.apply import apply_manifests
-from fita.localcluster.binary import ControlPlaneBinary
+from fita.localcluster.build.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
 from fita.localcluster.errors import CertificateExpiredError, DataFolderInUseError, ManifestError, PortInUseError
 from fita.localcluster.folder import ClusterState, DataFolder, running_state, shut_down
@@ -36,7 +36,7 @@ import asyncio, sys
 from pathlib import Path
 from fita.app.interrupt import until_interrupted
 from fita.base.logging import configure_logging
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build.compilation import ensure_built
 from fita.localcluster.cluster import LocalCluster
 
 async def main():

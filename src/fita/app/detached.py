@@ -20,10 +20,10 @@ import msgspec
 from fita.app.settings import GatewaySettings
 from fita.app.state import GatewayState, refuse_second
 from fita.base.errors import FitaError
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build.compilation import ensure_built
+from fita.localcluster.build.progress import ProgressListener, ignore_progress
 from fita.localcluster.folder import DataFolder
 from fita.localcluster.log import LogFile
-from fita.localcluster.progress import ProgressListener, ignore_progress
 
 READY_DEADLINE_S = 180.0
 """Longer than the control plane's and the gateway's own deadlines together: they have more to say."""

@@ -15,9 +15,9 @@ from fita.app.gateway import AdminAccess, serve_gateway
 from fita.app.settings import GatewaySettings
 from fita.app.state import GatewayState, gateway_lock
 from fita.localcluster.apply import apply_manifests
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build.compilation import ensure_built
+from fita.localcluster.build.progress import ProgressListener, ignore_progress
 from fita.localcluster.cluster import LocalCluster
-from fita.localcluster.progress import ProgressListener, ignore_progress
 
 OnReady = Callable[[GatewayState], None]
 

@@ -33,7 +33,7 @@ def temperature(
     from fita.cli.progress import BuildProgressBar
     from fita.demo.stage import Stage
     from fita.demo.temperature import run_temperature
-    from fita.localcluster.build import ensure_built
+    from fita.localcluster.build.compilation import ensure_built
 
     with BuildProgressBar() as progress:
         asyncio.run(ensure_built(on_progress=progress.show))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fita.localcluster.progress import BuildProgress, BuildStage
+from fita.localcluster.build.progress import BuildProgress, BuildStage
 
 if TYPE_CHECKING:
     from rich.console import Console

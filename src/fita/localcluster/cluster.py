@@ -25,7 +25,7 @@ from fita.base.backoff import Backoff
 from fita.base.clock import Clock, rfc3339, utc_now
 from fita.base.disk import DiskError
 from fita.localcluster import pki
-from fita.localcluster.binary import ControlPlaneBinary
+from fita.localcluster.build.binary import ControlPlaneBinary
 from fita.localcluster.errors import LocalClusterError, PortInUseError
 from fita.localcluster.folder import ClusterState, DataFolder, FolderLock
 from fita.localcluster.kubeconfig import client_certificate, ensure_kubeconfig

@@ -13,7 +13,7 @@ import ssl
 import aiohttp
 
 from fita.base.disk import DiskFullError
-from fita.localcluster.binary import ControlPlaneBinary
+from fita.localcluster.build.binary import ControlPlaneBinary
 from fita.localcluster.errors import ControlPlaneError, LocalClusterError, PortInUseError
 from fita.localcluster.folder import DataFolder
 from fita.localcluster.log import LogFile

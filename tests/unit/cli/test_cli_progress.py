@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from fita.cli.progress import BuildProgressBar
-from fita.localcluster.progress import BuildProgress, BuildStage
+from fita.localcluster.build.progress import BuildProgress, BuildStage
 
 STEPS = [
     BuildProgress(BuildStage.FETCH_MODULES, 1, 200),

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from fita.base.resource import resource_folder
-from fita.localcluster.binary import default_cache_dir
-from fita.localcluster.go import Go, find_go
-from fita.localcluster.progress import ignore_progress
+from fita.localcluster.build.binary import default_cache_dir
+from fita.localcluster.build.go import Go, find_go
+from fita.localcluster.build.progress import ignore_progress
 
 
 @pytest.fixture(scope="session")

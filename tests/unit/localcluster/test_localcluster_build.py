@@ -12,13 +12,13 @@ import pytest
 
 from fita.base.disk import DiskFullError
 from fita.base.resource import resource_folder
-from fita.localcluster import binary as binary_module
-from fita.localcluster.binary import ControlPlaneBinary, kubernetes_version, remove_unused, source_hash
-from fita.localcluster.build import ensure_built
+from fita.localcluster.build import binary as binary_module
+from fita.localcluster.build.binary import ControlPlaneBinary, kubernetes_version, remove_unused, source_hash
+from fita.localcluster.build.compilation import ensure_built
+from fita.localcluster.build.go import Go
+from fita.localcluster.build.progress import BuildProgress, BuildStage
 from fita.localcluster.command import run_command
 from fita.localcluster.errors import BuildError
-from fita.localcluster.go import Go
-from fita.localcluster.progress import BuildProgress, BuildStage
 
 GO_MOD = """module example.org/small
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fita.base.resource import resource_folder
+from fita.localcluster.build.go import FIXED_SETTINGS, Go, find_go, minimum_version
+from fita.localcluster.build.progress import BuildProgress, BuildStage, ignore_progress
 from fita.localcluster.errors import GoMissingError
-from fita.localcluster.go import FIXED_SETTINGS, Go, find_go, minimum_version
-from fita.localcluster.progress import BuildProgress, BuildStage, ignore_progress
 
 SOURCES = resource_folder("controlplane")
 
@@ -112,7 +112,7 @@ async def test_no_go_and_no_network(tmp_path: Path, only_path: Path, version: st
 
 @pytest.mark.usefixtures("only_path")
 async def test_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fita.localcluster.go.find_spec", lambda name: None)
+    monkeypatch.setattr("fita.localcluster.build.go.find_spec", lambda name: None)
     with pytest.raises(GoMissingError, match="this Python has no pip"):
         await find(tmp_path)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fita.base.resource import resource_folder
+from fita.localcluster.build.go import Go
 from fita.localcluster.command import run_command
-from fita.localcluster.go import Go
 
 
 async def test_go_tests_pass(go: Go) -> None:

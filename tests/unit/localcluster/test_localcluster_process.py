@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fita.base.disk import DiskFullError
-from fita.localcluster.binary import ControlPlaneBinary
+from fita.localcluster.build.binary import ControlPlaneBinary
 from fita.localcluster.cluster import LocalCluster
 from fita.localcluster.errors import ControlPlaneError, LocalClusterError, PortInUseError
 from fita.localcluster.folder import ClusterState, DataFolder, FolderLock, running_state

@@ -18,7 +18,7 @@ import structlog
 from fita.base.disk import DiskFullError, disk_errors
 from fita.base.lock import FileLock
 from fita.base.resource import resource_folder
-from fita.localcluster.binary import (
+from fita.localcluster.build.binary import (
     PROGRAM,
     ControlPlaneBinary,
     default_cache_dir,
@@ -26,10 +26,10 @@ from fita.localcluster.binary import (
     remove_unused,
     source_hash,
 )
+from fita.localcluster.build.go import Go, find_go
+from fita.localcluster.build.progress import BuildProgress, BuildStage, ProgressListener, ignore_progress
 from fita.localcluster.command import CommandFailedError, LineListener, run_command
 from fita.localcluster.errors import OTHER_CLUSTER_HINT, BuildError
-from fita.localcluster.go import Go, find_go
-from fita.localcluster.progress import BuildProgress, BuildStage, ProgressListener, ignore_progress
 
 log = structlog.get_logger(__name__)
 

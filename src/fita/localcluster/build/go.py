@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from fita.base.disk import DiskFullError, disk_errors
+from fita.localcluster.build.progress import BuildProgress, BuildStage, ProgressListener
 from fita.localcluster.command import CommandFailedError, run_command
 from fita.localcluster.errors import GoMissingError
-from fita.localcluster.progress import BuildProgress, BuildStage, ProgressListener
 
 Version = tuple[int, int]
 
