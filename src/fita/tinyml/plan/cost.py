@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.plan.demand import Demand, DemandTable
+from fita.tinyml.plan.demand import Demand, DemandTable, all_fit
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import Link
-from fita.tinyml.segment import OUTSIDE, SplitModel
+from fita.tinyml.segment import OUTSIDE
 from fita.tinyml.split.partition import partition
 from fita.tinyml.split.stage import Stage
 
@@ -99,13 +99,14 @@ def delivery_ns(link: Link, remote_bytes: int) -> int:
 
 def evaluate(setting: Setting, stages: Sequence[Stage], placement: Placement) -> Figures:
     """The figures of any placed chain, whether its devices have the memory or not."""
-    split = partition(setting.graph, stages, setting.table.cutter)
-    return _Evaluation(setting, stages, placement, split).figures()
+    return Evaluation(setting, stages, placement).figures()
 
 
-class _Evaluation:
-    def __init__(self, setting: Setting, stages: Sequence[Stage], placement: Placement, split: SplitModel) -> None:
-        self.setting, self.stages, self.placement, self.split = setting, stages, placement, split
+class Evaluation:
+    """A placed chain's figures one by one, for those who often need but the first."""
+
+    def __init__(self, setting: Setting, stages: Sequence[Stage], placement: Placement) -> None:
+        self.setting, self.stages, self.placement = setting, stages, placement
         self.devices = setting.by_name
         befores = [None, *stages[:-1]]
         self.demands = [
@@ -113,24 +114,49 @@ class _Evaluation:
             for stage, before in zip(stages, befores, strict=True)
             for demand in setting.table.demands(stage, before)
         ]
+        self._arriving, self._delivered = self._remote_bytes()
+        self._hosted: dict[str, list[tuple[Demand, int]]] = {}
+        for segment, names in enumerate(placement):
+            for name in names:
+                busy = self.compute_ns(segment, name) // len(names)
+                self._hosted.setdefault(name, []).append((self.demands[segment], busy))
 
     def figures(self) -> Figures:
-        arriving, delivered = self._remote_bytes()
-        uses = self._uses()
+        """All of them, with the smallest arenas, which takes a search."""
         return Figures(
-            latency_ns=self._latency_ns(arriving, delivered),
-            period_ns=self._period_ns(arriving, delivered, uses),
-            energy_nj=self._energy_nj(sum(arriving) + sum(delivered)),
-            air_bytes=sum(arriving) + sum(delivered),
-            device_count=len(uses),
-            uses=uses,
+            latency_ns=self.latency_ns,
+            period_ns=self.period_ns,
+            energy_nj=self.energy_nj,
+            air_bytes=self.air_bytes,
+            device_count=self.device_count,
+            uses=tuple(
+                use_of(device, self._hosted[device.name])
+                for device in self.setting.devices
+                if device.name in self._hosted
+            ),
         )
+
+    def fits(self) -> bool:
+        """Whether every device has the memory."""
+        return all(
+            all_fit([demand for demand, _ in hosted], self.devices[name], slack_bytes=self.setting.slack_bytes)
+            for name, hosted in self._hosted.items()
+        )
+
+    @property
+    def device_count(self) -> int:
+        return len(self._hosted)
+
+    @property
+    def air_bytes(self) -> int:
+        return sum(self._arriving) + sum(self._delivered)
 
     def _remote_bytes(self) -> tuple[list[int], list[int]]:
         """What comes to each segment from elsewhere, and what each gives to where results are wanted."""
         arriving, delivered = [0] * len(self.placement), [0] * len(self.placement)
         setting = self.setting
-        for transfer in self.split.transfers:
+        split = partition(setting.graph, self.stages, setting.table.cutter)
+        for transfer in split.transfers:
             outside_in = (setting.input_at,)
             source = outside_in if transfer.producer == OUTSIDE else self.placement[transfer.producer]
             if transfer.consumer == OUTSIDE:
@@ -144,49 +170,40 @@ class _Evaluation:
         demand = self.demands[segment]
         return self.devices[device].compute_ns(demand.units, demand.operators, 1)
 
-    def _latency_ns(self, arriving: Sequence[int], delivered: Sequence[int]) -> int:
+    @property
+    def latency_ns(self) -> int:
         link, total, first = self.setting.link, 0, 0
         for stage in self.stages:
             segments = range(first, first + len(stage.shares))
             hosts = [self.placement[segment] for segment in segments]
             slowest = [max(self.compute_ns(s, name) for name in self.placement[s]) for s in segments]
-            sizes = [arriving[segment] for segment in segments]
+            sizes = [self._arriving[segment] for segment in segments]
             if len(set(hosts)) == len(hosts):
                 total += arrival_ns(link, sizes, slowest)
             else:
                 total += arrival_ns(link, [sum(sizes)], [sum(slowest)])
-            total += delivery_ns(link, sum(delivered[segment] for segment in segments))
+            total += delivery_ns(link, sum(self._delivered[segment] for segment in segments))
             first += len(stage.shares)
         return total
 
-    def _period_ns(self, arriving: Sequence[int], delivered: Sequence[int], uses: Sequence[DeviceUse]) -> int:
+    @property
+    def period_ns(self) -> int:
         link = self.setting.link
-        busiest = max((use.busy_ns for use in uses), default=0)
+        busiest = max((sum(busy for _, busy in hosted) for hosted in self._hosted.values()), default=0)
         if link.shared:
-            return max(busiest, link.air_ns(sum(arriving) + sum(delivered)))
+            return max(busiest, link.air_ns(self.air_bytes))
         ports: dict[str, int] = {}
-        for size_bytes, names in zip(arriving, self.placement, strict=True):
+        for size_bytes, names in zip(self._arriving, self.placement, strict=True):
             for name in names:
                 ports[name] = ports.get(name, 0) + link.air_ns(size_bytes) // len(names)
-        return max(busiest, link.air_ns(sum(delivered)), *ports.values())
+        return max(busiest, link.air_ns(sum(self._delivered)), *ports.values())
 
-    def _energy_nj(self, air_bytes: int) -> int:
-        total = round(self.setting.link.nj_per_byte * air_bytes)
+    @property
+    def energy_nj(self) -> int:
+        total = round(self.setting.link.nj_per_byte * self.air_bytes)
         for demand, names in zip(self.demands, self.placement, strict=True):
             total += sum(self.devices[name].energy_nj(demand.units) for name in names) // len(names)
         return total
-
-    def _uses(self) -> tuple[DeviceUse, ...]:
-        hosted: dict[str, list[tuple[Demand, int]]] = {}
-        for segment, names in enumerate(self.placement):
-            for name in names:
-                busy = self.compute_ns(segment, name) // len(names)
-                hosted.setdefault(name, []).append((self.demands[segment], busy))
-        return tuple(
-            use_of(self.devices[device.name], hosted[device.name])
-            for device in self.setting.devices
-            if device.name in hosted
-        )
 
 
 def use_of(device: DeviceModel, hosted: Sequence[tuple[Demand, int]]) -> DeviceUse:

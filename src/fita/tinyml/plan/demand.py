@@ -7,7 +7,7 @@ on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -26,7 +26,7 @@ from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.segment import PartialSum, Segment
 from fita.tinyml.split.box import whole_box
 from fita.tinyml.split.cutter import Cutter
-from fita.tinyml.split.memory import segment_memory
+from fita.tinyml.split.memory import ArenaBounds, arena_bounds, segment_memory
 from fita.tinyml.split.part import Part, Piece
 from fita.tinyml.split.rule.table import rule_of
 from fita.tinyml.split.stage import Stage, StageKind
@@ -79,6 +79,11 @@ class Demand:
         """The smallest arena of activations."""
         return segment_memory(segment_of(self.part)).arena_bytes
 
+    @cached_property
+    def arena_bounds(self) -> ArenaBounds:
+        """What `arena_bytes` lies between; known much sooner."""
+        return arena_bounds(segment_of(self.part))
+
     @property
     def table_bytes(self) -> int:
         """RAM beside arena and weights: what the executor keeps, and scratch of its kernels."""
@@ -113,11 +118,23 @@ class Demand:
 
     def fits(self, device: DeviceModel, *, slack_bytes: int = 0) -> bool:
         """Whether an otherwise empty device takes this share and leaves the slack."""
-        if self.surely_fits(device, slack_bytes=slack_bytes):
-            return True
-        if not self.may_fit(device, slack_bytes=slack_bytes):
-            return False
-        return self.ram_on(device) <= device.free_ram_bytes - slack_bytes
+        return all_fit([self], device, slack_bytes=slack_bytes)
+
+
+def all_fit(demands: Sequence[Demand], device: DeviceModel, *, slack_bytes: int = 0) -> bool:
+    """Whether a device takes these shares together and leaves the slack. Looks for small arenas only if it must."""
+    free = device.free_ram_bytes - slack_bytes - sum(demand.least_ram_bytes(device) for demand in demands)
+    if sum(demand.flash_bytes for demand in demands) > device.free_flash_bytes:
+        return False
+    if sum(demand.tensor_bytes for demand in demands) <= free:
+        return True
+    if sum(demand.largest_bytes for demand in demands) > free:
+        return False
+    if sum(demand.arena_bounds.enough_bytes for demand in demands) <= free:
+        return True
+    if sum(demand.arena_bounds.least_bytes for demand in demands) > free:
+        return False
+    return sum(demand.arena_bytes for demand in demands) <= free
 
 
 def segment_of(part: Part) -> Segment:

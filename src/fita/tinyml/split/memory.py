@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fita.tinyml.operator import Concatenation, StridedSlice
 from fita.tinyml.segment import Segment
-from fita.tinyml.split.arena.packing import Packing, least_bytes, pack
+from fita.tinyml.split.arena.packing import Packing, least_bytes, pack, quick_packing
 from fita.tinyml.split.arena.storage import Storage, Views, storages
 from fita.tinyml.tensor import Tensor
 
@@ -44,6 +44,23 @@ def segment_memory(segment: Segment) -> MemoryPlan:
         tensor: packing.offsets[storage] + place for storage in found for tensor, place in storage.places.items()
     }
     return MemoryPlan(arena_bytes=packing.size_bytes, offsets=offsets, optimal=packing.optimal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArenaBounds:
+    """No arena of a segment is smaller than `least_bytes`; one of `enough_bytes` is found without a search."""
+
+    least_bytes: int
+    enough_bytes: int
+
+
+def arena_bounds(segment: Segment) -> ArenaBounds:
+    """What `segment_memory` comes to, from below and from above."""
+    choices = [storages(segment, views) for views in _choices(segment)]
+    return ArenaBounds(
+        least_bytes=min(map(least_bytes, choices)),
+        enough_bytes=min(quick_packing(found).size_bytes for found in choices),
+    )
 
 
 def _choices(segment: Segment) -> list[Views]:

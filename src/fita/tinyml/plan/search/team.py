@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fita.tinyml.operator import OperatorClass
-from fita.tinyml.plan.cost import Figures, Placement, Setting, arrival_ns, evaluate, feasible
+from fita.tinyml.plan.cost import Evaluation, Figures, Placement, Setting, arrival_ns
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.search.bound import share_bounds
 from fita.tinyml.plan.search.chain import Objective
@@ -28,7 +28,7 @@ class Placed:
     figures: Figures
 
 
-def rank(objective: Objective, figures: Figures) -> tuple[int, int, int]:
+def rank(objective: Objective, figures: Figures | Evaluation) -> tuple[int, int, int]:
     """What is compared, from left to right: the objective, devices, bytes in the air."""
     first = {
         Objective.LATENCY: figures.latency_ns,
@@ -59,12 +59,10 @@ class _Search:
         if self._left <= 0:
             return False
         self._left -= 1
-        figures = evaluate(self.setting, stages, placement)
-        if rank(self.objective, figures) >= rank(self.objective, self.best.figures):
+        tried = Evaluation(self.setting, stages, placement)
+        if rank(self.objective, tried) >= rank(self.objective, self.best.figures) or not tried.fits():
             return False
-        if not feasible(self._devices, figures, self.setting.slack_bytes):
-            return False
-        self.best = Placed(stages, placement, figures)
+        self.best = Placed(stages, placement, tried.figures())
         return True
 
     def try_teams(self, cuts: Sequence[int]) -> None:

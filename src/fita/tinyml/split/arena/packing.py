@@ -43,6 +43,17 @@ def _least_at(storages: Sequence[Storage], moment: int) -> int:
 
 def pack(storages: Sequence[Storage]) -> Packing:
     """The smallest arena found; the same storages always give the same."""
+    quick = quick_packing(storages)
+    if quick.optimal:
+        return quick
+    found, complete = improve(storages, quick.size_bytes, least_bytes(storages))
+    if found is None:
+        return Packing(size_bytes=quick.size_bytes, offsets=quick.offsets, optimal=complete)
+    return Packing(size_bytes=_extent(found), offsets=found, optimal=complete)
+
+
+def quick_packing(storages: Sequence[Storage]) -> Packing:
+    """The best of a few orders, without a search."""
     least = least_bytes(storages)
     best: Offsets = {}
     size = -1
@@ -51,11 +62,8 @@ def pack(storages: Sequence[Storage]) -> Packing:
         if size < 0 or _extent(offsets) < size:
             best, size = offsets, _extent(offsets)
         if size == least:
-            return Packing(size_bytes=size, offsets=best, optimal=True)
-    found, complete = improve(storages, size, least)
-    if found is not None:
-        best, size = found, _extent(found)
-    return Packing(size_bytes=size, offsets=best, optimal=complete)
+            break
+    return Packing(size_bytes=size, offsets=best, optimal=size == least)
 
 
 _ORDERS: tuple[Callable[[Storage], tuple[int, int]], ...] = (
