@@ -1,1 +1,1 @@
-"""The command `fita`: one file per command. It prints; nothing below it does."""
+"""The command `fita`: one file per command, a folder for a group of several. It prints; nothing below it does."""

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from fita import __version__
 from fita.base.errors import named_error
-from fita.cli import demo, device, enrolment, gateway, kubectl, model, outputs, service, status, up
+from fita.cli import demo, gateway, kubectl, model, outputs, service, status, up
+from fita.cli.device import app as device
 
 app = typer.Typer(
     name="fita",
@@ -28,9 +29,6 @@ app.command(name="down")(status.down)
 app.command(name="gateway")(gateway.gateway)
 app.command(name="outputs")(outputs.outputs)
 app.command(name="kubectl", cls=kubectl.Unparsed, add_help_option=False)(kubectl.kubectl)
-device.app.command(name="enroll")(enrolment.enroll)
-device.app.command(name="revoke")(enrolment.revoke)
-device.app.command(name="list")(enrolment.list_devices)
 app.add_typer(device.app, name="device")
 app.add_typer(service.app, name="service")
 app.add_typer(model.app, name="model")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.api_server import FakeApiServer
-from fita.cli.enrolment import enroll, revoke
+from fita.cli.device.enrolment import enroll, revoke
 from fita.kube.resource import DEVICES
 
 CONFIG = """

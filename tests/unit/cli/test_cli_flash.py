@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fita.cli.device import flash_folder
+from fita.cli.device.simulate import flash_folder
 from fita.simulator.errors import DeviceExitedError
 
 

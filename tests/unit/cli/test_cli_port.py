@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fita.base.errors import ConfigurationError
-from fita.cli.device import gateway_address
+from fita.cli.device.simulate import gateway_address
 from fita.cli.main import app
 
 

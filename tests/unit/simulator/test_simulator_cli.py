@@ -13,7 +13,7 @@ import structlog
 from simulator_gateway import RegisteringGateway
 
 from fita.base.errors import ConfigurationError
-from fita.cli.device import parse_heap
+from fita.cli.device.simulate import parse_heap
 from fita.cli.main import main
 
 pytestmark = pytest.mark.timeout(30)

@@ -1,4 +1,4 @@
-"""`fita device`: emulated devices."""
+"""`fita device simulate`: emulated devices."""
 
 from __future__ import annotations
 
@@ -19,15 +19,7 @@ if TYPE_CHECKING:
     from fita.simulator.errors import DeviceExitedError
     from fita.simulator.flash import DeviceSpec
 
-app = typer.Typer(help="Devices: emulate them on this machine.", no_args_is_help=True)
 
-
-@app.callback()
-def device() -> None:
-    """Devices: emulate them on this machine."""
-
-
-@app.command()
 def simulate(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many devices.")] = 1,
     heap: Annotated[str, typer.Option("--heap", help="Memory of each: 128k, 256k, 1M (k = 1024 bytes).")] = "128k",

@@ -1,0 +1,1 @@
+"""`fita device`: who may join, and devices that are emulated on this machine."""
