@@ -1,11 +1,12 @@
 """Runs a split model on MicroPython processes, each with a device's heap limit, tensors through pipes.
 
-Segments run one after another, as one frame meets them on devices; what each takes is measured on its device.
-Bytes are carried by this process, so pipes stand for no link.
+A segment runs when its inputs are there, so devices work at the same time where the split lets them; what each
+takes is measured on its device. Bytes are carried by this process: the link of such a run is the pipe.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
+from fita.simulator.frame import Frame
 from fita.simulator.segment_firmware import THIS_MACHINE, Processor, compile_segment_firmware
 from fita.simulator.segment_process import Heap, SegmentProcess
 from fita.tinyml.errors import InputError
@@ -58,10 +60,15 @@ class DeviceUse:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InferenceRun:
-    """One frame: the graph's outputs in its order, and what each segment took."""
+    """One frame: the graph's outputs in its order, and what each segment took.
+
+    `latency_us` is the whole frame's by the clock of this process; `most_at_once` devices have worked at one time.
+    """
 
     outputs: tuple[Array, ...]
     segments: tuple[SegmentRun, ...]
+    latency_us: int
+    most_at_once: int
 
 
 class SplitDevices:
@@ -119,25 +126,37 @@ class SplitDevices:
             self._promised[number] = self._promised.get(number, 0) + loaded.promised_bytes
             self._native[number] = loaded.native
 
-    def run(self, inputs: Sequence[Array]) -> InferenceRun:
-        """One frame for inputs in the graph's order. `InputError` when an array does not fit its tensor."""
+    def run(self, inputs: Sequence[Array], *, watched: bool = True) -> InferenceRun:
+        """One frame for inputs in the graph's order. `InputError` when an array does not fit its tensor.
+
+        Unless `watched`, devices do not look at their heaps, as they would not in earnest, and report no
+        allocated bytes: so latency is measured.
+        """
         graph = self._split.graph
         if len(inputs) != len(graph.inputs):
             raise InputError(f"{len(inputs)} inputs", hint=f"give {len(graph.inputs)}")
         for tensor, array in zip(graph.inputs, inputs, strict=True):
             check_input(tensor, array)
-        fed = dict(zip(graph.inputs, inputs, strict=True))
-        messages = {
-            number: _taken(transfer, fed)
-            for number, transfer in enumerate(self._split.transfers)
-            if transfer.producer == OUTSIDE
-        }
-        runs = tuple(self._run_segment(packed, messages) for packed in self._packed)
-        outputs = {tensor: tensor.empty() for tensor in graph.outputs}
-        for number, transfer in enumerate(self._split.transfers):
-            if transfer.consumer == OUTSIDE:
-                _deliver(transfer, messages[number], outputs)
-        return InferenceRun(outputs=tuple(outputs[tensor] for tensor in graph.outputs), segments=runs)
+        hosts = [self._processes[number] for number in self._placement]
+        start = time.perf_counter_ns()
+        frame = Frame(self._packed, hosts, watched=watched)
+        kept, ran = frame.run(self._fed(inputs))
+        outputs = self._delivered(kept)
+        latency_us = (time.perf_counter_ns() - start) // 1000
+        segments = tuple(
+            SegmentRun(
+                segment=packed.file.index,
+                device=process.name,
+                run_us=took.taken_us,
+                allocated_bytes=took.allocated_bytes,
+                received_bytes=_edge_bytes(packed.file.edges, Direction.IN),
+                sent_bytes=_edge_bytes(packed.file.edges, Direction.OUT),
+            )
+            for packed, process, took in zip(self._packed, hosts, ran, strict=True)
+        )
+        return InferenceRun(
+            outputs=outputs, segments=segments, latency_us=latency_us, most_at_once=frame.most_at_once
+        )
 
     def use(self) -> tuple[DeviceUse, ...]:
         """What each device in use has taken of its heap so far."""
@@ -152,24 +171,20 @@ class SplitDevices:
             for number, process in self._processes.items()
         )
 
-    def _run_segment(self, packed: PackedSegment, messages: dict[int, bytes]) -> SegmentRun:
-        slot, edges = packed.file.index, packed.file.edges
-        process = self._processes[self._placement[slot]]
-        for number, edge in enumerate(edges):
-            if edge.direction is Direction.IN:
-                process.feed(slot, number, messages[edge.transfer])
-        taken_us, allocated_bytes = process.run(slot)
-        for number, edge in enumerate(edges):
-            if edge.direction is Direction.OUT:
-                messages[edge.transfer] = process.take(slot, number, edge.size_bytes)
-        return SegmentRun(
-            segment=slot,
-            device=process.name,
-            run_us=taken_us,
-            allocated_bytes=allocated_bytes,
-            received_bytes=_edge_bytes(edges, Direction.IN),
-            sent_bytes=_edge_bytes(edges, Direction.OUT),
-        )
+    def _fed(self, inputs: Sequence[Array]) -> dict[int, bytes]:
+        arrays = dict(zip(self._split.graph.inputs, inputs, strict=True))
+        return {
+            number: _taken(transfer, arrays)
+            for number, transfer in enumerate(self._split.transfers)
+            if transfer.producer == OUTSIDE
+        }
+
+    def _delivered(self, messages: Mapping[int, bytes]) -> tuple[Array, ...]:
+        outputs = {tensor: tensor.empty() for tensor in self._split.graph.outputs}
+        for number, transfer in enumerate(self._split.transfers):
+            if transfer.consumer == OUTSIDE:
+                _deliver(transfer, messages[number], outputs)
+        return tuple(outputs[tensor] for tensor in self._split.graph.outputs)
 
 
 def _edge_bytes(edges: Sequence[Edge], direction: Direction) -> int:
