@@ -186,6 +186,8 @@ class SegmentProcess:
                 return
             word, _, numbers = line.decode(errors="replace").partition(" ")
             if word != awaited.word or not newline:
+                self._awaited.popleft()
+                self._left = rest
                 said = line[:_SHOWN_BYTES].decode(errors="replace")
                 raise SegmentProcessError(self.name, f"answers {awaited.order!r} with {said!r}")
             if len(rest) < awaited.size_bytes:
