@@ -17,9 +17,10 @@ from fita.tinyml.graph import Graph
 from fita.tinyml.plan.demand import Demand, DemandTable, all_fit
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import Link
-from fita.tinyml.segment import OUTSIDE
-from fita.tinyml.split.partition import partition
+from fita.tinyml.segment import OUTSIDE, Box
+from fita.tinyml.split.box import elements, intersection, whole_box
 from fita.tinyml.split.stage import Stage
+from fita.tinyml.tensor import TYPE_BYTES, Tensor
 
 Placement = tuple[tuple[str, ...], ...]
 """For each segment the devices of its copies."""
@@ -114,6 +115,7 @@ class Evaluation:
             for stage, before in zip(stages, befores, strict=True)
             for demand in setting.table.demands(stage, before)
         ]
+        self.traffic = traffic_bytes(setting.graph, self.demands)
         self._arriving, self._delivered = self._remote_bytes()
         self._hosted: dict[str, list[tuple[Demand, int]]] = {}
         for segment, names in enumerate(placement):
@@ -154,16 +156,13 @@ class Evaluation:
     def _remote_bytes(self) -> tuple[list[int], list[int]]:
         """What comes to each segment from elsewhere, and what each gives to where results are wanted."""
         arriving, delivered = [0] * len(self.placement), [0] * len(self.placement)
-        setting = self.setting
-        split = partition(setting.graph, self.stages, setting.table.cutter)
-        for transfer in split.transfers:
-            outside_in = (setting.input_at,)
-            source = outside_in if transfer.producer == OUTSIDE else self.placement[transfer.producer]
-            if transfer.consumer == OUTSIDE:
-                if transfer.producer != OUTSIDE and source != (setting.result_at,):
-                    delivered[transfer.producer] += transfer.size_bytes
-            elif source != self.placement[transfer.consumer]:
-                arriving[transfer.consumer] += transfer.size_bytes
+        for (producer, consumer), count in self.traffic.items():
+            source = (self.setting.input_at,) if producer == OUTSIDE else self.placement[producer]
+            if consumer == OUTSIDE:
+                if producer != OUTSIDE and source != (self.setting.result_at,):
+                    delivered[producer] += count
+            elif source != self.placement[consumer]:
+                arriving[consumer] += count
         return arriving, delivered
 
     def compute_ns(self, segment: int, device: str) -> int:
@@ -204,6 +203,24 @@ class Evaluation:
         for demand, names in zip(self.demands, self.placement, strict=True):
             total += sum(self.devices[name].energy_nj(demand.units) for name in names) // len(names)
         return total
+
+
+def traffic_bytes(graph: Graph, demands: Sequence[Demand]) -> dict[tuple[int, int], int]:
+    """The bytes from each segment to each, by their places; `OUTSIDE` gives inputs and takes results."""
+    owners: dict[Tensor, list[tuple[int, Box]]] = {t: [(OUTSIDE, whole_box(t.shape))] for t in graph.inputs}
+    for place, demand in enumerate(demands):
+        for tensor, box in demand.outputs:
+            owners.setdefault(tensor, []).append((place, box))
+    wanted = [(place, tensor, box) for place, demand in enumerate(demands) for tensor, box in demand.inputs]
+    wanted += [(OUTSIDE, tensor, whole_box(tensor.shape)) for tensor in graph.outputs]
+    found: dict[tuple[int, int], int] = {}
+    for consumer, tensor, need in wanted:
+        for producer, box in owners[tensor]:
+            common = intersection(box, need)
+            if common is not None:
+                size_bytes = elements(common) * TYPE_BYTES[tensor.dtype]
+                found[producer, consumer] = found.get((producer, consumer), 0) + size_bytes
+    return found
 
 
 def use_of(device: DeviceModel, hosted: Sequence[tuple[Demand, int]]) -> DeviceUse:

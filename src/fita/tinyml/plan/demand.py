@@ -1,51 +1,33 @@
 """What the share of a stage asks of the device that runs it: work, bytes in and out, RAM and flash.
 
-Shares are cut and measured once for each graph. Ranges of whole operators that read and write whole tensors are
-summed up without cutting; the smallest arena, which takes a search, is looked for only where the answer depends
-on it.
+Shares are swept rather than cut, and measured once for each graph. The smallest arena, which takes a search, is
+looked for only where the answer depends on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypedDict
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.operator import (
-    BYTES_PER_CHANNEL,
-    Dequantize,
-    OperatorBase,
-    OperatorClass,
-    Quantize,
-    Weighted,
-    Window,
-)
+from fita.tinyml.operator import Concatenation, OperatorBase, OperatorClass, Window
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.segment import PartialSum, Segment
+from fita.tinyml.plan.sweep import Boxes, GraphFacts, Measure, Sweep, measure_part, size_bytes
+from fita.tinyml.segment import Segment
 from fita.tinyml.split.box import whole_box
 from fita.tinyml.split.cutter import Cutter
 from fita.tinyml.split.memory import ArenaBounds, arena_bounds, segment_memory
-from fita.tinyml.split.part import Part, Piece
+from fita.tinyml.split.part import Part
 from fita.tinyml.split.rule.table import rule_of
-from fita.tinyml.split.stage import Stage, StageKind
-from fita.tinyml.tensor import Tensor
+from fita.tinyml.split.stage import Share, Stage, StageKind, share_length
 
 _SEGMENT_RAM_BYTES = 1300
 _OPERATOR_RAM_BYTES = 128
 _EDGE_RAM_BYTES = 112
 _SEGMENT_FLASH_BYTES = 256
 _OPERATOR_FLASH_BYTES = 128
-_FLOAT_TABLE_BYTES = 1024
 """Tables of a packed segment at most; `fita.tinyml.pack.promise` says exactly."""
-
-
-class _Work(TypedDict):
-    units: Mapping[OperatorClass, int]
-    operators: int
-    weight_bytes: int
-    scratch_bytes: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,6 +51,8 @@ class Demand:
     tensor_bytes: int
     largest_bytes: int
     edges: int
+    inputs: Boxes
+    outputs: Boxes
 
     @cached_property
     def part(self) -> Part:
@@ -122,7 +106,7 @@ class Demand:
 
 
 def all_fit(demands: Sequence[Demand], device: DeviceModel, *, slack_bytes: int = 0) -> bool:
-    """Whether a device takes these shares together and leaves the slack. Looks for small arenas only if it must."""
+    """Whether a device takes these shares together and leaves the slack. Arenas are searched for if need be."""
     free = device.free_ram_bytes - slack_bytes - sum(demand.least_ram_bytes(device) for demand in demands)
     if sum(demand.flash_bytes for demand in demands) > device.free_flash_bytes:
         return False
@@ -153,92 +137,70 @@ class DemandTable:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.cutter = Cutter(graph)
-        self._known: dict[tuple[Stage, Stage | None], tuple[Demand, ...]] = {}
-        self._inputs = set(graph.inputs)
-        self._outputs = set(graph.outputs)
-        end = len(graph.operators)
-        self._last_read = {tensor: places[-1] for tensor, places in graph.consumers.items()}
-        self._last_read |= dict.fromkeys(graph.outputs, end)
-        self._simple = [_is_simple(each) and each.output in self._last_read for each in graph.operators]
+        self._facts = GraphFacts(graph)
+        self._inputs, self._outputs = set(graph.inputs), set(graph.outputs)
+        self._known: dict[tuple[int, int, StageKind, tuple[Share, ...], Stage | None], tuple[Demand, ...]] = {}
+        self._sweeps: dict[tuple[int, StageKind, Share], Sweep] = {}
+        self._simple = [_is_simple(each) and each.output in self._facts.last_read for each in graph.operators]
 
     def demands(self, stage: Stage, before: Stage | None = None) -> tuple[Demand, ...]:
         """One for each share; `before` as for `Cutter.parts`. Copies do not matter."""
-        plain = Stage(first=stage.first, last=stage.last, kind=stage.kind, shares=stage.shares)
         summing = before if before is not None and before.kind is StageKind.INPUT_CHANNELS else None
-        found = self._known.get((plain, summing))
+        key = (stage.first, stage.last, stage.kind, stage.shares, summing)
+        found = self._known.get(key)
         if found is None:
-            if plain.kind is StageKind.WHOLE and summing is None and self.is_simple(plain.first, plain.last):
-                found = (self._summed(plain),)
+            plain = stage if stage.copies == 1 else replace(stage, copies=1)
+            measures: Iterator[Measure]
+            if summing is not None or plain.kind is StageKind.INPUT_CHANNELS:
+                measures = map(measure_part, self.cutter.parts(plain, summing))
             else:
-                parts = self.cutter.parts(plain, summing)
-                found = tuple(self._cut(plain, summing, number, part) for number, part in enumerate(parts))
-            self._known[plain, summing] = found
+                measures = self._swept(plain)
+            found = tuple(self._demand(plain, summing, number, each) for number, each in enumerate(measures))
+            self._known[key] = found
         return found
 
-    def is_simple(self, first: int, last: int) -> bool:
-        """Whether operators first..last-1 read and write whole tensors, all of which are needed."""
-        return all(self._simple[first:last])
+    def _swept(self, stage: Stage) -> Iterator[Measure]:
+        length = share_length(self.graph, stage) if stage.last else 1
+        for share in stage.shares:
+            key = (stage.last, stage.kind, share)
+            sweep = self._sweeps.get(key)
+            if sweep is None:
+                sweep = self._sweeps[key] = Sweep(self._facts, stage.last, stage.kind, share, length)
+            yield sweep.measure(stage.first)
 
-    def _summed(self, stage: Stage) -> Demand:
-        """A range whose operators read and write whole tensors."""
-        operators = self.graph.operators[stage.first : stage.last]
-        computed = {operator.output for operator in operators}
-        inputs = {t for operator in operators for t in operator.activation_inputs if t not in computed}
-        outputs = [t for t in computed if self._last_read[t] >= stage.last]
-        return Demand(
-            **_work(operators),
-            stage=stage,
-            number=0,
-            before=None,
-            cutter=self.cutter,
-            input_bytes=_bytes(inputs),
-            graph_input_bytes=_bytes(inputs & self._inputs),
-            result_bytes=_bytes(computed & self._outputs),
-            tensor_bytes=_bytes(inputs) + _bytes(computed) + 4 * (len(inputs) + len(computed)),
-            largest_bytes=max(map(_size_bytes, {*inputs, *computed}), default=0),
-            edges=len(inputs) + 2 * len(outputs),
-        )
-
-    def _cut(self, stage: Stage, before: Stage | None, number: int, part: Part) -> Demand:
-        locals_ = {piece.local for piece in part.inputs} | {operator.output for operator in part.operators}
+    def _demand(self, stage: Stage, before: Stage | None, number: int, measure: Measure) -> Demand:
         fan = len(before.shares) if before else 2
+        work = measure.work
         return Demand(
-            **_work(part.operators),
             stage=stage,
             number=number,
             before=before,
             cutter=self.cutter,
-            input_bytes=sum(piece.size_bytes for piece in part.inputs),
-            graph_input_bytes=_within(part.inputs, self._inputs),
-            result_bytes=_within(part.outputs, self._outputs),
-            tensor_bytes=_bytes(locals_) + 4 * len(locals_),
-            largest_bytes=max(map(_size_bytes, locals_), default=0),
-            edges=fan * len(part.inputs) + (1 + len(stage.shares)) * len(part.outputs),
+            units=work.units,
+            operators=work.operators,
+            weight_bytes=work.weight_bytes,
+            scratch_bytes=work.scratch_bytes,
+            input_bytes=size_bytes(measure.inputs),
+            graph_input_bytes=size_bytes(each for each in measure.inputs if each[0] in self._inputs),
+            result_bytes=size_bytes(each for each in measure.outputs if each[0] in self._outputs),
+            tensor_bytes=work.tensor_bytes,
+            largest_bytes=work.largest_bytes,
+            edges=fan * len(measure.inputs) + (1 + len(stage.shares)) * len(measure.outputs),
+            inputs=measure.inputs,
+            outputs=measure.outputs,
         )
 
-
-def _work(operators: Iterable[OperatorBase]) -> _Work:
-    units: dict[OperatorClass, int] = {}
-    weights = scratch = count = 0
-    for operator in operators:
-        count += 1
-        for name, amount in operator.work.items():
-            units[name] = units.get(name, 0) + amount
-        weights += operator.weight_bytes + 16
-        if isinstance(operator, Quantize | Dequantize):
-            weights += _FLOAT_TABLE_BYTES
-        if isinstance(operator, Weighted | PartialSum):
-            scratch = max(scratch, operator.weights.elements // max(1, operator.weights.shape[0]))
-            channels = operator.output.shape[-1] if operator.output.shape else 1
-            weights += 4 * channels if operator.bias is None else 0
-            weights += BYTES_PER_CHANNEL if isinstance(operator, PartialSum) else 0
-    return {"units": units, "operators": count, "weight_bytes": weights, "scratch_bytes": scratch}
+    def is_simple(self, first: int, last: int) -> bool:
+        """Whether operators first..last-1 read and write whole tensors, all of which are needed."""
+        return all(self._simple[first:last])
 
 
 def _is_simple(operator: OperatorBase) -> bool:
     """Whether all of its output needs all of each operand, and so do the parts of its output together."""
     window = getattr(operator, "window", None)
     if isinstance(window, Window) and _skips_rows(window):
+        return False
+    if isinstance(operator, Concatenation) and any(tensor.is_constant for tensor in operator.operands):
         return False
     needs = rule_of(operator).needs(operator, whole_box(operator.output.shape))
     return all(
@@ -250,15 +212,3 @@ def _is_simple(operator: OperatorBase) -> bool:
 def _skips_rows(window: Window) -> bool:
     """Whether rows between two windows may be read by neither."""
     return window.stride_height > (window.height - 1) * window.dilation_height + 1
-
-
-def _size_bytes(tensor: Tensor) -> int:
-    return tensor.size_bytes
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.size_bytes for tensor in tensors)
-
-
-def _within(pieces: Iterable[Piece], tensors: set[Tensor]) -> int:
-    return sum(piece.size_bytes for piece in pieces if piece.tensor in tensors)

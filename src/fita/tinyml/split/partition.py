@@ -8,11 +8,11 @@ from itertools import chain
 
 from fita.tinyml.graph import Graph
 from fita.tinyml.segment import OUTSIDE, Segment, SplitModel, Transfer
-from fita.tinyml.split.box import elements, intersection, whole_box, within
+from fita.tinyml.split.box import intersection, whole_box, within
 from fita.tinyml.split.cutter import Cutter
 from fita.tinyml.split.part import Part, Piece
 from fita.tinyml.split.stage import Stage, check_stages
-from fita.tinyml.tensor import TYPE_BYTES, Tensor
+from fita.tinyml.tensor import Tensor
 
 
 def partition(graph: Graph, stages: Sequence[Stage], cutter: Cutter | None = None) -> SplitModel:
@@ -32,25 +32,6 @@ def partition(graph: Graph, stages: Sequence[Stage], cutter: Cutter | None = Non
 def stage_of_segments(stages: Sequence[Stage]) -> tuple[tuple[int, int], ...]:
     """For each segment of a partition its stage and its share, by their numbers."""
     return tuple((number, share) for number, stage in enumerate(stages) for share in range(len(stage.shares)))
-
-
-def traffic_bytes(producers: Sequence[Part], consumers: Sequence[Part]) -> dict[tuple[int, int], int]:
-    """The bytes that each of some parts gives each of some later ones, by their places in the two.
-
-    For those who weigh pairs of stages: a partition of both has just these transfers between them.
-    """
-    found: dict[tuple[int, int], int] = {}
-    for give, producer in enumerate(producers):
-        for take, consumer in enumerate(consumers):
-            count = sum(
-                elements(common) * TYPE_BYTES[given.tensor.dtype]
-                for given in producer.outputs
-                for taken in consumer.inputs
-                if given.tensor is taken.tensor and (common := intersection(given.box, taken.box)) is not None
-            )
-            if count:
-                found[give, take] = count
-    return found
 
 
 def _segment(index: int, part: Part) -> Segment:

@@ -18,7 +18,6 @@ from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
 from fita.tinyml.plan.demand import Demand
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.plan.search.bound import ShareBound, share_bounds
 from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
@@ -72,6 +71,9 @@ class Price:
     busy_ns: int
     energy_nj: int
     air_bytes: int
+
+
+_NOTHING = Price(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,41 +225,30 @@ class OptionSource:
         return max(sizes.values(), default=0)
 
     def _shard_hosts(self, stage: Stage) -> Iterator[Option]:
-        setting, count = self.setting, len(stage.shares)
-        teams = list(self._teams(count))
-        if not teams:
-            return
-        bounds = share_bounds(setting.graph, stage)
-        weights = min(bound.weight_bytes for bound in bounds)
-        for team in teams:
-            device = self.groups[team[0]].device
-            if weights <= (device.free_ram_bytes if device.weights_in_ram else device.free_flash_bytes):
-                hosts = tuple((number,) for number in team)
-                price = self._bound(stage, bounds, [self.groups[number] for number in team])
-                yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
+        for team in self._teams(len(stage.shares)):
+            hosts = tuple((number,) for number in team)
+            price = self._bound(stage, [self.groups[number] for number in team])
+            yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
 
-    def _bound(self, stage: Stage, bounds: Sequence[ShareBound], team: Sequence[Group]) -> Price:
-        link, table = self.setting.link, self.setting.table
-        remote = [0 if group.holds_input else bound.input_bytes for bound, group in zip(bounds, team, strict=True)]
-        compute = [
-            group.device.compute_ns(bound.units, bound.operators)
-            for bound, group in zip(bounds, team, strict=True)
-        ]
-        energy = sum(group.device.energy_nj(bound.units) for bound, group in zip(bounds, team, strict=True))
-        latency, busy, air_bytes = arrival_ns(link, remote, compute), max(compute), sum(remote)
-        if table.is_simple(stage.first, stage.last):
-            # Whatever is shared out, everything is received and computed at least once.
-            (whole,) = table.demands(Stage(first=stage.first, last=stage.last))
-            energy = max(energy, team[0].device.energy_nj(whole.units))
-            busy = max(busy, team[0].device.compute_ns(whole.units, 0) // len(team))
-            if not any(group.holds_input for group in team):
-                air_bytes = max(air_bytes, whole.input_bytes)
-                air = link.air_ns(air_bytes if link.shared else air_bytes // len(team))
-                latency = max(latency, link.latency_ns + max(busy, air))
-            if not any(group.wants_result for group in team):
-                latency += delivery_ns(link, whole.result_bytes)
-                air_bytes += whole.result_bytes
-        return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
+    def _bound(self, stage: Stage, team: Sequence[Group]) -> Price:
+        """Whatever is shared out, everything is received and computed at least once."""
+        link, table, count, device = self.setting.link, self.setting.table, len(team), team[0].device
+        if not table.is_simple(stage.first, stage.last):
+            return _NOTHING
+        (whole,) = table.demands(Stage(first=stage.first, last=stage.last))
+        compute = device.compute_ns(whole.units, 0) // count
+        air_bytes = result_bytes = 0
+        if not any(group.holds_input for group in team):
+            air_bytes = whole.input_bytes
+        if not any(group.wants_result for group in team):
+            result_bytes = whole.result_bytes
+        # Each share but one that lies where the input is born has to wait for a message at least.
+        air = link.air_ns(air_bytes if link.shared else air_bytes // count)
+        latency = max(compute, link.latency_ns, link.latency_ns + max(compute, air) if air_bytes else 0)
+        if result_bytes or (stage.last == self.end and whole.result_bytes):
+            latency += delivery_ns(link, max(1, result_bytes))
+        energy = device.energy_nj(whole.units) + round(link.nj_per_byte * (air_bytes + result_bytes))
+        return Price(latency, compute, energy, air_bytes + result_bytes)
 
     def _teams(self, count: int) -> Iterator[tuple[int, ...]]:
         """Each way of taking devices of one kind, those with a part in input and result first."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fita.tinyml.operator import OperatorClass
 from fita.tinyml.plan.cost import Evaluation, Figures, Placement, Setting, arrival_ns
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.plan.search.bound import share_bounds
 from fita.tinyml.plan.search.chain import Objective
 from fita.tinyml.plan.search.option import SHARES_MAX
 from fita.tinyml.split.stage import Stage, StageKind, share_length, weighted_shares
@@ -84,7 +83,7 @@ class _Search:
                 if not behind.may_fit(hub, slack_bytes=setting.slack_bytes):
                     continue
                 for front in self._shared(cut, team):
-                    least = self._least_ns(front, team) + hub.compute_ns(behind.units, behind.operators)
+                    least = self._front_ns(front, team) + hub.compute_ns(behind.units, behind.operators, 1)
                     yield least, (front, rest), (*((device.name,) for device in team), (hub.name,))
 
     def _teams(self) -> Iterator[tuple[DeviceModel, ...]]:
@@ -103,13 +102,13 @@ class _Search:
             if length >= len(team):
                 yield Stage(first=0, last=cut, kind=kind, shares=weighted_shares(length, weights))
 
-    def _least_ns(self, front: Stage, team: Sequence[DeviceModel]) -> int:
-        bounds = share_bounds(self.setting.graph, front)
-        remote = [
-            0 if device.name == self.setting.input_at else bound.input_bytes
-            for bound, device in zip(bounds, team, strict=True)
-        ]
-        compute = [d.compute_ns(bound.units, bound.operators) for bound, d in zip(bounds, team, strict=True)]
+    def _front_ns(self, front: Stage, team: Sequence[DeviceModel]) -> int:
+        """Until the last share of the front is done."""
+        remote, compute = [], []
+        for device, demand in zip(team, self.setting.table.demands(front), strict=True):
+            held = demand.graph_input_bytes if device.name == self.setting.input_at else 0
+            remote.append(demand.input_bytes - held)
+            compute.append(device.compute_ns(demand.units, demand.operators, 1))
         return arrival_ns(self.setting.link, remote, compute)
 
     def descend(self) -> None:

@@ -1,0 +1,238 @@
+"""What a share of a stage does and moves, for every first operator of the stage, without cutting any.
+
+A share is followed backwards from the stage's last operator, as `cut_part` does it. One more operator at the front
+changes nothing behind it, so weighing all stages that end at one operator costs a look at each operator once.
+The figures are those of the parts that the cutter makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fita.tinyml.graph import Graph
+from fita.tinyml.operator import (
+    BYTES_PER_CHANNEL,
+    DepthwiseConv2D,
+    Dequantize,
+    Mean,
+    OperatorBase,
+    OperatorClass,
+    Quantize,
+    Weighted,
+)
+from fita.tinyml.segment import Box, PartialSum
+from fita.tinyml.split.box import bounding, contains, elements, merged, whole_box
+from fita.tinyml.split.cutter import owned_box
+from fita.tinyml.split.part import Part
+from fita.tinyml.split.rule.base import Rule
+from fita.tinyml.split.rule.table import rule_of
+from fita.tinyml.split.stage import Share, StageKind
+from fita.tinyml.tensor import TYPE_BYTES, Tensor
+
+_OPERATOR_BYTES = 16
+_FLOAT_TABLE_BYTES = 1024
+"""What a packed segment keeps of an operator beside its constants; `fita.tinyml.pack.promise` says exactly."""
+
+
+@dataclass(slots=True)
+class Work:
+    """Sums over some operators: units by class, bytes of constants, of kernels' scratch, of activations."""
+
+    units: dict[OperatorClass, int] = field(default_factory=dict)
+    operators: int = 0
+    weight_bytes: int = 0
+    scratch_bytes: int = 0
+    tensor_bytes: int = 0
+    largest_bytes: int = 0
+
+    def copy(self) -> Work:
+        return Work(
+            dict(self.units),
+            self.operators,
+            self.weight_bytes,
+            self.scratch_bytes,
+            self.tensor_bytes,
+            self.largest_bytes,
+        )
+
+    def hold(self, size_bytes: int) -> None:
+        """One more activation, with what aligning it may cost."""
+        self.tensor_bytes += size_bytes + 4
+        self.largest_bytes = max(self.largest_bytes, size_bytes)
+
+    def slice(self, size_bytes: int, count: int) -> None:
+        """A copy of so many elements out of a tensor."""
+        self.units[OperatorClass.MOVE] = self.units.get(OperatorClass.MOVE, 0) + count
+        self.operators += 1
+        self.weight_bytes += _OPERATOR_BYTES
+        self.hold(size_bytes)
+
+
+class Facts:
+    """What an operator costs by the size of what it computes."""
+
+    def __init__(self, operator: OperatorBase) -> None:
+        self.operator = operator
+        self.element_bytes = TYPE_BYTES[operator.output.dtype]
+        self._by_input = isinstance(operator, Mean)
+        total = max(1, operator.inputs[0].elements if self._by_input else operator.output.elements)
+        self._units = [(name, amount // total) for name, amount in operator.work.items()]
+        self._constants = [(p, TYPE_BYTES[t.dtype]) for p, t in enumerate(operator.inputs) if t.is_constant]
+        self._fixed_bytes = _OPERATOR_BYTES + (
+            _FLOAT_TABLE_BYTES if isinstance(operator, Quantize | Dequantize) else 0
+        )
+        self._channel_bytes = self._scratch_bytes = self._channel_scratch = 0
+        if isinstance(operator, Weighted):
+            self._channel_bytes = operator.weight_bytes // operator.output_channels + (
+                4 if operator.bias is None else 0
+            )
+            depth = operator.weights.elements // operator.output_channels
+            if isinstance(operator, DepthwiseConv2D):
+                self._channel_scratch = depth
+            else:
+                self._scratch_bytes = depth
+        elif not self._constants:
+            self._fixed_bytes += operator.weight_bytes
+        if isinstance(operator, PartialSum):
+            channels = operator.output.shape[-1] if operator.output.shape else 1
+            self._scratch_bytes = operator.weights.elements // max(1, operator.weights.shape[0])
+            self._fixed_bytes += BYTES_PER_CHANNEL + (4 * channels if operator.bias is None else 0)
+
+    def add_to(self, work: Work, region: Box, needs: Sequence[Box | None]) -> None:
+        """The operator over a region of its output, which reads so much of each input."""
+        count = elements(region)
+        worked = elements(needs[0]) if self._by_input and needs[0] else count
+        for name, amount in self._units:
+            work.units[name] = work.units.get(name, 0) + worked * amount
+        work.operators += 1
+        work.weight_bytes += self._fixed_bytes
+        if self._channel_bytes:
+            channels = region.stops[-1] - region.starts[-1]
+            work.weight_bytes += channels * self._channel_bytes
+            work.scratch_bytes = max(work.scratch_bytes, self._scratch_bytes, channels * self._channel_scratch)
+        elif self._scratch_bytes:
+            work.scratch_bytes = max(work.scratch_bytes, self._scratch_bytes)
+        for position, unit in self._constants:
+            need = needs[position]
+            work.weight_bytes += elements(need) * unit if need else 0
+        work.hold(count * self.element_bytes)
+
+
+Boxes = tuple[tuple[Tensor, Box], ...]
+"""Parts of a graph's tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One share: its work, what comes in, and what it has to give."""
+
+    work: Work
+    inputs: Boxes
+    outputs: Boxes
+
+
+class GraphFacts:
+    """What sweeps over one graph share."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps: list[tuple[Facts, Rule[Any]]] = [(Facts(each), rule_of(each)) for each in graph.operators]
+        self.last_read = {tensor: places[-1] for tensor, places in graph.consumers.items()}
+        self.last_read |= dict.fromkeys(graph.outputs, len(graph.operators))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who needs a box of a tensor, and for which region of its own output."""
+
+    place: int
+    region: Box
+    need: Box
+
+
+class Sweep:
+    """One share of all stages that end before operator `last`."""
+
+    def __init__(self, facts: GraphFacts, last: int, kind: StageKind, share: Share, length: int) -> None:
+        self._facts, self._last, self._kind, self._share, self._length = facts, last, kind, share, length
+        self._work = Work()
+        self._readers: dict[Tensor, list[_Reader]] = {}
+        self._outputs: list[tuple[Tensor, Box]] = []
+        self._found: list[Measure] = []
+
+    def measure(self, first: int) -> Measure:
+        """For the stage of operators first..last-1."""
+        while len(self._found) < self._last - first:
+            self._step(self._last - 1 - len(self._found))
+            self._found.append(self._measured())
+        return self._found[self._last - 1 - first]
+
+    def _step(self, place: int) -> None:
+        """One operator more at the front."""
+        facts, rule = self._facts.steps[place]
+        operator = facts.operator
+        tensor = operator.output
+        readers = self._readers.pop(tensor, [])
+        boxes = [reader.need for reader in readers]
+        if self._facts.last_read.get(tensor, -1) >= self._last:
+            owned = owned_box(tensor, self._kind, self._share, self._length)
+            if owned is not None:
+                boxes.append(owned)
+                self._outputs.append((tensor, owned))
+        if not boxes:
+            return
+        region = rule.expand(operator, bounding(boxes) if len(boxes) > 1 else boxes[0])
+        needs = rule.needs(operator, region)
+        facts.add_to(self._work, region, needs)
+        self._slice(self._work, tensor, [region], readers)
+        for source, need in zip(operator.inputs, needs, strict=True):
+            if need is not None and not source.is_constant:
+                self._readers.setdefault(source, []).append(_Reader(place, region, need))
+
+    def _slice(self, work: Work, tensor: Tensor, pieces: list[Box], readers: Sequence[_Reader]) -> None:
+        """What readers have to copy out of the pieces that lie there, as `cut_part` does it."""
+        for reader in sorted(readers, key=lambda reader: reader.place) if len(readers) > 1 else readers:
+            held = pieces[0]
+            if len(pieces) > 1:
+                held = min((p for p in pieces if contains(p, reader.need)), key=elements)
+            if held == reader.need:
+                continue
+            facts, rule = self._facts.steps[reader.place]
+            if not rule.accepts(facts.operator, reader.region, reader.need, held):
+                count = elements(reader.need)
+                work.slice(count * TYPE_BYTES[tensor.dtype], count)
+                pieces.append(reader.need)
+
+    def _measured(self) -> Measure:
+        work = self._work.copy()
+        inputs: list[tuple[Tensor, Box]] = []
+        for tensor, readers in self._readers.items():
+            alone = len(readers) == 1
+            pieces = [readers[0].need] if alone else list(merged(reader.need for reader in readers))
+            for piece in pieces:
+                work.hold(elements(piece) * TYPE_BYTES[tensor.dtype])
+                inputs.append((tensor, piece))
+            if not alone:
+                self._slice(work, tensor, pieces, readers)
+        return Measure(work, tuple(inputs), tuple(self._outputs))
+
+
+def measure_part(part: Part) -> Measure:
+    """The same for a part that has been cut."""
+    work = Work()
+    for operator in part.operators:
+        needs = tuple(whole_box(tensor.shape) for tensor in operator.inputs)
+        Facts(operator).add_to(work, whole_box(operator.output.shape), needs)
+    for piece in part.inputs:
+        work.hold(piece.local.size_bytes)
+    return Measure(
+        work,
+        tuple((piece.tensor, piece.box) for piece in part.inputs),
+        tuple((piece.tensor, piece.box) for piece in part.outputs),
+    )
+
+
+def size_bytes(boxes: Iterable[tuple[Tensor, Box]]) -> int:
+    return sum(elements(box) * TYPE_BYTES[tensor.dtype] for tensor, box in boxes)
