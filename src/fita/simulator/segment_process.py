@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,10 @@ sys.path.insert(0, sys.argv.pop(1))
 from {INTERPRETER_MODULE} import run_main
 run_main(sys.argv)
 """
+
+
+def _own_interpreter() -> list[str]:
+    return [sys.executable, "-c", _RUN_CODE, str(interpreter_folder())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +70,17 @@ class SegmentProcess:
     """A device. Raises `SegmentProcessError` when it refuses an order, ends, or does not answer in time.
 
     Orders are asked one by one, or posted in a row and answered in that order while others are attended to:
-    `fileno` is readable when there is something to `receive`.
+    `fileno` is readable when there is something to `receive`. `interpreter` is the command that starts a
+    MicroPython, by default the one of this machine's architecture.
     """
 
-    def __init__(self, name: str, firmware: Path, heap_bytes: int) -> None:
+    def __init__(self, name: str, firmware: Path, heap_bytes: int, *, interpreter: Sequence[str] = ()) -> None:
         self.name = name
         self._left = b""
         self._awaited: deque[_Awaited] = deque()
         self._deadline = 0.0
         self._process = subprocess.Popen(
-            [
-                sys.executable, "-c", _RUN_CODE, str(interpreter_folder()),
-                "-X", f"heapsize={heap_bytes}", "-m", "segment_main",
-            ],
+            [*(interpreter or _own_interpreter()), "-X", f"heapsize={heap_bytes}", "-m", "segment_main"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, "MICROPYPATH": str(firmware)}, bufsize=0,
         )  # fmt: skip
