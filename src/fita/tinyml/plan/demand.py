@@ -169,7 +169,8 @@ class DemandTable:
             yield sweep.measure(stage.first)
 
     def _demand(self, stage: Stage, before: Stage | None, number: int, measure: Measure) -> Demand:
-        fan = len(before.shares) if before else 2
+        # Whole stages mostly follow whole stages.
+        fan = len(before.shares) if before else min(2, len(stage.shares))
         work = measure.work
         return Demand(
             stage=stage,
