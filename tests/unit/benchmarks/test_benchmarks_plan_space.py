@@ -1,0 +1,149 @@
+"""The integer program against every chain, its prices against those of whole chains, and what is reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.plan_space.comparison import Comparison, RuleComparison, compare
+from benchmarks.plan_space.enumeration import optimum
+from benchmarks.plan_space.instance import (
+    AMPLE,
+    OBJECTIVES,
+    SCARCE,
+    cost,
+    is_beyond,
+    larger_setting,
+    planned,
+    random_setting,
+)
+from benchmarks.plan_space.program import Offer, least_chain, price_together
+from benchmarks.plan_space.step import Step, StepSpace, groups_of
+
+from fita.tinyml.plan.cost import Setting, evaluate, feasible
+from fita.tinyml.plan.plan import Plan
+from fita.tinyml.plan.search.chain import Objective
+from fita.tinyml.split.stage import Share, Stage, StageKind, even_shares
+
+
+def small_setting(seed: int) -> Setting:
+    setting = random_setting(
+        seed, operators=3 + seed % 3, devices=3, kinds=1 + seed % 2, shares=(AMPLE, SCARCE)[seed // 7 % 2]
+    )
+    first, last = setting.devices[0].name, setting.devices[-1].name
+    input_at, result_at = ((first, first), (first, last), (last, first), ("", ""))[seed // 5 % 4]
+    return replace(setting, input_at=input_at, result_at=result_at)
+
+
+@pytest.mark.parametrize("seed", range(1, 41))
+def test_the_program_finds_what_trying_every_chain_finds(seed: int) -> None:
+    setting, objective = small_setting(seed), OBJECTIVES[seed // 3 % 4]
+    found = least_chain(setting, objective)
+    assert (found.cost if found else None) == optimum(setting, objective)
+
+
+def chain_of_steps(space: StepSpace, steps: list[Step], random: np.random.Generator) -> list[Step]:
+    """A random chain, one that shares out where there is the choice; empty where the devices run out."""
+    end, free = len(space.setting.graph.operators), np.asarray([len(group.names) for group in space.groups])
+    chain: list[Step] = []
+    while not chain or chain[-1].last < end:
+        cut = chain[-1].last if chain else 0
+        ready = [step for step in steps if step.first == cut and all(step.needs <= free)]
+        shared = [step for step in ready if sum(step.needs) > 1]
+        if not ready:
+            return []
+        chosen = shared if shared and random.random() < 0.7 else ready
+        chain.append(chosen[int(random.integers(len(chosen)))])
+        free = free - chain[-1].needs
+    return chain
+
+
+@pytest.mark.parametrize("seed", range(2001, 2009))
+def test_a_chain_costs_what_its_steps_cost_together(seed: int) -> None:
+    setting, random = larger_setting(seed), np.random.default_rng(seed)
+    space = StepSpace(setting, groups_of(setting))
+    steps = list(space.steps(copies=True))
+    chains = [chain for _ in range(12) if (chain := chain_of_steps(space, steps, random))]
+    assert chains
+    for chain in chains:
+        figures = evaluate(setting, *space.chain_of(chain))
+        prices = price_together(setting, [Offer(step, space.price_of(step)) for step in chain])
+        assert prices == (figures.latency_ns, figures.period_ns, figures.energy_nj)
+        assert sum(sum(step.needs) for step in chain) == figures.device_count
+        assert all(map(space.fits, chain)) == feasible(setting.by_name, figures)
+
+
+def test_steps_are_of_every_kind_and_need_no_more_devices_than_there_are() -> None:
+    setting = larger_setting(2001)
+    space = StepSpace(setting, groups_of(setting))
+    sizes = [len(group.names) for group in space.groups]
+    steps = list(space.steps(copies=True))
+    assert {step.stages[0].kind for step in steps} == set(StageKind)
+    assert max(step.stages[0].copies for step in steps) == len(setting.devices)
+    assert all(need <= size for step in steps for need, size in zip(step.needs, sizes, strict=True))
+    assert sorted(name for group in space.groups for name in group.names) == sorted(setting.by_name)
+
+
+def test_nothing_is_cheapest_where_nothing_fits() -> None:
+    setting = small_setting(1)
+    tiny = replace(setting, devices=tuple(replace(device, ram_bytes=64) for device in setting.devices))
+    assert all(least_chain(tiny, objective) is None for objective in OBJECTIVES)
+
+
+def whole_plan() -> Plan:
+    found = planned(random_setting(4, operators=4, devices=3, kinds=1), Objective.LATENCY)
+    assert found is not None
+    return found
+
+
+def test_plans_are_told_apart_by_what_they_claim_and_cost() -> None:
+    plan = whole_plan()
+    price = cost(plan.objective, plan.figures)
+    comparison = Comparison()
+    comparison.add(1, replace(plan, is_exact=True), price)
+    comparison.add(2, replace(plan, is_exact=True), price // 2)
+    comparison.add(3, replace(plan, is_exact=False), price // 2)
+    comparison.add(4, plan, price + 1)
+    comparison.add(5, plan, None)
+    comparison.add(6, None, price)
+    comparison.add(7, None, None)
+    small = replace(plan.setting, devices=tuple(replace(d, ram_bytes=64) for d in plan.setting.devices))
+    comparison.add(8, replace(plan, setting=small), price)
+    assert comparison.proven == {1: 1.0, 2: price / (price // 2)}
+    assert list(comparison.open) == [3]
+    assert (comparison.impossible, comparison.refused, comparison.unheld) == ([4, 5], [6], [8])
+    assert comparison.count == 7
+
+
+def test_shares_that_are_uneven_are_beyond_the_chains_held_against() -> None:
+    plan = whole_plan()
+    assert not is_beyond(plan)
+    graph, names = plan.setting.graph, tuple(plan.setting.by_name)
+    channels = graph.operators[-1].output.shape[-1]
+    even = Stage(
+        first=0, last=len(graph.operators), kind=StageKind.OUTPUT_CHANNELS, shares=even_shares(channels, 2)
+    )
+    shared = replace(plan, stages=(even,), placement=((names[0],), (names[1],)))
+    assert not is_beyond(shared)
+    uneven = replace(even, shares=(Share(start=0, stop=1), Share(start=1, stop=channels)))
+    assert is_beyond(replace(shared, stages=(uneven,)))
+    assert is_beyond(replace(shared, placement=((names[0],), (names[0],))))
+
+
+def test_rules_and_planners_are_held_against_one_optimum(capsys: pytest.CaptureFixture[str]) -> None:
+    plan, asked = whole_plan(), []
+
+    def least(setting: Setting, objective: Objective) -> int:
+        asked.append(setting.slack_bytes)
+        return cost(objective, plan.figures) // 2
+
+    first, second, rules = Comparison(), Comparison(), RuleComparison()
+    planners = {(lambda *_: plan): first, (lambda *_: replace(plan, is_exact=True)): second}
+    compare(7, plan.setting, plan.objective, planners=planners, optimum=least, rules=rules)
+    assert asked == [plan.setting.slack_bytes]
+    assert second.proven[7] > 1.9
+    assert all(len(rules.ratios[name]) + rules.refused[name] == 1 for name in rules.ratios)
+    figures = {figure.name: figure.value for figure in second.figures("some")}
+    assert figures["some: cost / optimum where proven, worst"] == second.proven[7]
+    assert "proven but not optimal: seeds 7" in capsys.readouterr().err
