@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fita.cli.model_measure import SpeedsOption, link_of, read_speeds
 from fita.cli.model_run import read_graph
 from fita.cli.option import JsonOption
 
@@ -27,7 +28,9 @@ def plan(
     devices: Annotated[
         str, typer.Option("--devices", help="RAM of each device: 512k,256k,128k*4; a server: gate=1G@edge.")
     ] = "512k,256k,128k*4",
-    link: Annotated[str, typer.Option("--link", help="wifi, espnow, 802.15.4 or ethernet.")] = "wifi",
+    link: Annotated[
+        str, typer.Option("--link", help="wifi, espnow, 802.15.4 or ethernet, or the one of --speeds.")
+    ] = "wifi",
     objective: Annotated[
         str, typer.Option("--objective", help="latency, throughput, energy or devices.")
     ] = "latency",
@@ -38,6 +41,7 @@ def plan(
         ),
     ] = "",
     native: Annotated[bool, typer.Option("--native", help="Speeds of kernels in C, not in viper.")] = False,
+    speeds: SpeedsOption = None,
     input_at: Annotated[
         str, typer.Option("--input-at", help="Device where inputs are born.", show_default="the first")
     ] = "",
@@ -53,7 +57,6 @@ def plan(
 
     from fita.base.errors import ConfigurationError
     from fita.tinyml.plan.device import NATIVE, VIPER, parse_devices
-    from fita.tinyml.plan.link import link_named
     from fita.tinyml.plan.plan import document_of
     from fita.tinyml.plan.planner import plan_model
     from fita.tinyml.plan.search.chain import Objective, SearchLimits
@@ -64,10 +67,11 @@ def plan(
         )
     graph = read_graph(model)
     parsed = parse_devices(devices, flash_bytes=_flash_bytes(flash), speeds=NATIVE if native else VIPER)
+    measured = read_speeds(speeds, native=native or None) if speeds is not None else None
     found = plan_model(
         graph,
-        parsed,
-        link_named(link),
+        [measured.on(device) for device in parsed] if measured is not None else parsed,
+        link_of(link, measured),
         Objective(objective),
         input_at=input_at or None,
         result_at=result_at or None,

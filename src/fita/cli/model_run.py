@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fita.cli.model_measure import SpeedsOption, read_speeds
 from fita.cli.option import JsonOption
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from fita.tinyml.graph import Graph
     from fita.tinyml.pack.packer import PackedSegment
     from fita.tinyml.plan.device import DeviceModel
+    from fita.tinyml.plan.plan import Plan
     from fita.tinyml.tensor import Array
 
 RUNTIME_BYTES = 24 * 1024
@@ -34,9 +38,16 @@ def run(
     native: Annotated[
         bool, typer.Option("--native", help="Kernels in C, compiled now; else those in MicroPython's viper.")
     ] = False,
+    speeds: SpeedsOption = None,
+    frames: Annotated[
+        int, typer.Option("--frames", help="Frames of which the median is the latency.", min=1, max=10_000)
+    ] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a model in parts on MicroPython processes with real heap limits, and compare with the whole model."""
+    """Run a model in parts on MicroPython processes with real heap limits, and compare with the whole model.
+
+    With the speeds of this machine the plan is made for it, and the simulated latency stands beside the real one.
+    """
     import numpy as np
 
     from fita.simulator.inference import SplitDevices
@@ -44,27 +55,67 @@ def run(
     from fita.simulator.segment_firmware import THIS_MACHINE
     from fita.tinyml.execute import run_graph
     from fita.tinyml.pack.packer import pack_split
-    from fita.tinyml.plan.planner import plan_model
 
     graph = read_graph(model)
     emulated = emulated_devices(devices)
     inputs = _inputs(graph, input_ or [])
-    plan = plan_model(graph, emulated)
+    plan = _plan(graph, emulated, speeds, native=native)
     packed = pack_split(plan.split)
     names = [device.name for device in emulated]
     placement = [names.index(copies[0]) for copies in plan.placement]
     kernels = build_native(THIS_MACHINE.architecture) if native else None
     with SplitDevices(plan.split, packed, placement, _heaps(emulated), native=kernels) as running:
         found = running.run(inputs)
+        again = [running.run(inputs, watched=False) for _ in range(frames)]
         uses = running.use()
     wanted = run_graph(graph, inputs)
-    exact = all(np.array_equal(a, b) for a, b in zip(found.outputs, wanted, strict=True))
+    exact = all(
+        np.array_equal(a, b) for frame in (found, *again) for a, b in zip(frame.outputs, wanted, strict=True)
+    )
+    timing = _Timing(
+        frames=frames,
+        latency_ms=statistics.median(frame.latency_us for frame in again) / 1000,
+        simulated_ms=_simulated_ms(plan) if speeds is not None else None,
+        most_at_once=max(frame.most_at_once for frame in again),
+    )
     if as_json:
-        _print_json(graph, found, uses, exact)
+        _print_json(graph, found, uses, timing, exact=exact)
     else:
-        _print_tables(graph, packed, found, uses, exact)
+        _print_tables(graph, packed, found, uses)
+        _print_verdict(timing, exact=exact)
     if not exact:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timing:
+    """The median latency of some frames, and what the simulator says where it knows this machine's speeds."""
+
+    frames: int
+    latency_ms: float
+    simulated_ms: float | None
+    most_at_once: int
+
+
+def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Path | None, *, native: bool) -> Plan:
+    """For this machine where its speeds are given: inputs and results are outside of all devices, as they are."""
+    from fita.base.errors import ConfigurationError
+    from fita.tinyml.plan.planner import plan_model
+
+    if speeds is None:
+        return plan_model(graph, devices)
+    measured = read_speeds(speeds, native=native)
+    if measured.link is None:
+        raise ConfigurationError(f"{speeds} describes no link", hint="write it by `fita model measure --output`")
+    on_this = [measured.on(device) for device in devices]
+    return plan_model(graph, on_this, measured.link, input_at="", result_at="")
+
+
+def _simulated_ms(plan: Plan) -> float:
+    """One frame on this machine, whose processors the devices share."""
+    from fita.tinyml.plan.simulate import simulate
+
+    return simulate(plan, processors=len(os.sched_getaffinity(0))).latency_ns / 1e6
 
 
 def read_graph(path: Path) -> Graph:
@@ -130,12 +181,18 @@ def _inputs(graph: Graph, paths: Sequence[Path]) -> list[Array]:
     return arrays
 
 
-def _print_json(graph: Graph, found: InferenceRun, uses: Sequence[DeviceUse], exact: bool) -> None:
+def _print_json(
+    graph: Graph, found: InferenceRun, uses: Sequence[DeviceUse], timing: _Timing, *, exact: bool
+) -> None:
     import msgspec
 
     document: dict[str, Any] = {
         "model": graph.name,
         "exact": exact,
+        "frames": timing.frames,
+        "latency_ms": timing.latency_ms,
+        "simulated_ms": timing.simulated_ms,
+        "most_at_once": timing.most_at_once,
         "outputs": {
             tensor.name: array.tolist() for tensor, array in zip(graph.outputs, found.outputs, strict=True)
         },
@@ -146,7 +203,7 @@ def _print_json(graph: Graph, found: InferenceRun, uses: Sequence[DeviceUse], ex
 
 
 def _print_tables(
-    graph: Graph, packed: Sequence[PackedSegment], found: InferenceRun, uses: Sequence[DeviceUse], exact: bool
+    graph: Graph, packed: Sequence[PackedSegment], found: InferenceRun, uses: Sequence[DeviceUse]
 ) -> None:
     from rich.console import Console
 
@@ -181,6 +238,20 @@ def _print_tables(
     console = Console(highlight=False, soft_wrap=True)
     for tensor, array in zip(graph.outputs, found.outputs, strict=True):
         console.print(f"{tensor.name}: {_shown(array)}", markup=False)
+
+
+def _print_verdict(timing: _Timing, *, exact: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    simulated = "speeds of `fita model measure` would tell what to expect"
+    if timing.simulated_ms is not None:
+        ratio = timing.latency_ms / timing.simulated_ms
+        simulated = f"{timing.simulated_ms:.2f} ms simulated, {ratio:.2f} times that"
+    console.print(
+        f"[bold]{timing.latency_ms:.2f} ms[/] a frame (median of {timing.frames}; {simulated}), "
+        f"{timing.most_at_once} devices at most at work at once"
+    )
     verdict = "the same bytes as" if exact else "NOT the same bytes as"
     console.print(f"{verdict} the whole model in one piece", style="green" if exact else "bold red")
 

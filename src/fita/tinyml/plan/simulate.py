@@ -62,9 +62,13 @@ class Simulation:
         return 1e9 / max(1, self.period_ns)
 
 
-def simulate(plan: Plan, *, frames: int = 1, every_ns: int = 0) -> Simulation:
-    """Run so many frames, a new one every so often; 0 for all at once, which shows the throughput."""
-    run = _Run(plan, frames, every_ns)
+def simulate(plan: Plan, *, frames: int = 1, every_ns: int = 0, processors: int | None = None) -> Simulation:
+    """Run so many frames, a new one every so often; 0 for all at once, which shows the throughput.
+
+    `processors` where the devices are processes of one machine that has no more of them; a device then waits for
+    one to become free, which in the end takes as long as taking turns.
+    """
+    run = _Run(plan, frames, every_ns, processors if processors is not None else len(plan.setting.devices))
     run.finish()
     return run.result()
 
@@ -94,8 +98,9 @@ class _Message:
 class _Run:
     """Events are (time, serial, what to do); queues hold what waits for a device or for the air."""
 
-    def __init__(self, plan: Plan, frames: int, every_ns: int) -> None:
+    def __init__(self, plan: Plan, frames: int, every_ns: int, processors: int) -> None:
         self._plan, self._frames, self._every_ns = plan, frames, every_ns
+        self._free = processors
         self._link = plan.setting.link
         self._traffic = _traffic(plan)
         self._took = _compute_ns(plan, plan.setting.table)
@@ -219,8 +224,9 @@ class _Run:
         self._start(now, job.device)
 
     def _start(self, now: int, device: str) -> None:
-        if self._busy.get(device) or not self._ready.get(device):
+        if self._busy.get(device) or not self._ready.get(device) or not self._free:
             return
+        self._free -= 1
         job = heapq.heappop(self._ready[device])
         self._busy[device] = True
         waited = self._memory[device] - self._base(device)
@@ -231,8 +237,11 @@ class _Run:
 
     def _ran(self, now: int, job: _Job) -> None:
         self._busy[job.device] = False
+        self._free += 1
         self._give(now, job.frame, job.segment, job.device)
-        self._start(now, job.device)
+        waiting = [device for device, jobs in self._ready.items() if jobs]
+        for device in sorted(waiting, key=lambda name: self._ready[name][0]):
+            self._start(now, device)
 
     def _base(self, device: str) -> int:
         return next(use.ram_bytes for use in self._plan.figures.uses if use.device == device)

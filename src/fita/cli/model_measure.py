@@ -1,0 +1,101 @@
+"""`fita model measure`: how fast emulated devices are on this machine, as a file for `plan` and `run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fita.cli.option import JsonOption
+
+if TYPE_CHECKING:
+    from fita.tinyml.plan.link import Link
+    from fita.tinyml.plan.speed import Speeds
+
+SpeedsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--speeds",
+        help="Measured speeds, as `fita model measure` writes them.",
+        show_default="none",
+        dir_okay=False,
+    ),
+]
+
+
+def measure(
+    native: Annotated[
+        bool, typer.Option("--native", help="Kernels in C, compiled now; else those in MicroPython's viper.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the speeds here.", dir_okay=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the operators and the pipes of emulated devices on this machine. Takes some seconds."""
+    from fita.base.errors import ConfigurationError
+    from fita.simulator.speed import measure_speeds
+    from fita.tinyml.plan.speed import encode_speeds
+
+    speeds = measure_speeds(native=native)
+    content = encode_speeds(speeds)
+    if output is not None:
+        try:
+            output.write_bytes(content)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{output}: {error.strerror}", hint="give a path that can be written"
+            ) from error
+    if as_json:
+        typer.echo(content.decode(), nl=False)
+        return
+    _print(speeds)
+    if output is not None:
+        typer.echo(f"speeds: {output}")
+
+
+def _print(speeds: Speeds) -> None:
+    from fita.cli.table import print_table
+
+    rows = [(name.value, f"{ns:.3g} ns") for name, ns in speeds.ns_per_unit.items()]
+    rows += [
+        ("(an operator)", _microseconds(speeds.operator_ns)),
+        ("(a segment)", _microseconds(speeds.segment_ns)),
+    ]
+    print_table(("WORK", "A UNIT"), rows, empty="Nothing was measured.")
+    typer.echo()
+    link = speeds.link
+    if link is not None:
+        rate = f"{link.bandwidth_bytes_per_s / 1e6:.0f} MB/s"
+        typer.echo(f"{link.name}: {rate}, {_microseconds(link.latency_ns)} a message")
+
+
+def _microseconds(ns: int) -> str:
+    return f"{ns / 1000:.1f} us"
+
+
+def read_speeds(path: Path, *, native: bool | None = None) -> Speeds:
+    """The speeds in a file. `ConfigurationError` for none, or for those of other kernels where it matters."""
+    from fita.base.errors import ConfigurationError
+    from fita.tinyml.plan.speed import decode_speeds
+
+    try:
+        speeds = decode_speeds(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}", hint="write one by `fita model measure --output`"
+        ) from error
+    if native is not None and native != (speeds.kernels == "native"):
+        raise ConfigurationError(
+            f"{path} holds for {speeds.kernels} kernels",
+            hint="leave --native out" if native else "add --native, or measure without it",
+        )
+    return speeds
+
+
+def link_of(name: str, speeds: Speeds | None) -> Link:
+    """The link of that name: the one that the speeds were measured with, else a known one."""
+    from fita.tinyml.plan.link import link_named
+
+    if speeds is not None and speeds.link is not None and speeds.link.name == name:
+        return speeds.link
+    return link_named(name)
