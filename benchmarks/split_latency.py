@@ -1,0 +1,165 @@
+"""What the simulator says of a plan against what running it on this machine takes, in one run.
+
+Speeds of operators, segments and pipes are measured while the plans run: in every round once everything, so that
+whatever else the machine does disturbs both alike. Then each plan is simulated with the speeds of all rounds, and
+its real latency is the median of its frames. At most two devices of a plan work at the same time, since that many
+processors are easily had; a third segment only joins their results.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import Figure, emit, parser
+from fita.simulator.inference import InferenceDevice, SplitDevices
+from fita.simulator.native_kernel import build_native
+from fita.simulator.segment_firmware import THIS_MACHINE
+from fita.simulator.speed import SpeedMeter
+from fita.tinyml.execute import run_graph
+from fita.tinyml.generate import random_inputs
+from fita.tinyml.graph import Graph
+from fita.tinyml.pack.packer import pack_split
+from fita.tinyml.plan.cost import evaluate
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.link import WIFI
+from fita.tinyml.plan.plan import Plan
+from fita.tinyml.plan.planner import setting_of
+from fita.tinyml.plan.search.chain import Objective
+from fita.tinyml.plan.simulate import simulate
+from fita.tinyml.plan.speed import Speeds
+from fita.tinyml.reader import read_model
+from fita.tinyml.split.partition import partition
+from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
+
+MODELS = Path(__file__).parents[1] / "models"
+IMAGES = {"digits": 4, "digits_residual": 15, "pedestrians": 19}
+"""The models, and how many of their operators still have rows to share."""
+CHAINS = range(2, 7)
+HEAP_BYTES = 2 << 20
+FRAMES = 4
+
+
+@dataclass
+class Case:
+    """A split of a model, running, and the latency of its frames."""
+
+    name: str
+    graph: Graph
+    stages: tuple[Stage, ...]
+    devices: SplitDevices
+    latencies_us: list[int] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Some frames in a row. The first finds processes that have slept, as later ones do not."""
+        inputs = random_inputs(self.graph, 1)
+        found = [self.devices.run(inputs, watched=False) for _ in range(1 + FRAMES)]
+        self.latencies_us += [run.latency_us for run in found[1:]]
+
+    def check(self) -> None:
+        inputs = random_inputs(self.graph, 1)
+        wanted = run_graph(self.graph, inputs)
+        for a, b in zip(self.devices.run(inputs).outputs, wanted, strict=True):
+            if not np.array_equal(a, b):
+                raise SystemExit(f"{self.name}: wrong bytes, so its latency says nothing")
+
+    @property
+    def real_ms(self) -> float:
+        return statistics.median(self.latencies_us) / 1000
+
+    def simulated_ms(self, speeds: Speeds) -> float:
+        plan = plan_of(self.graph, self.stages, speeds)
+        return simulate(plan, processors=len(os.sched_getaffinity(0))).latency_ns / 1e6
+
+
+def splits(name: str, graph: Graph) -> Iterator[tuple[str, tuple[Stage, ...]]]:
+    """On one device, in chains of parts with about the same work, and with rows shared by two."""
+    end = len(graph.operators)
+    yield "one device", (Stage(first=0, last=end),)
+    for count in CHAINS:
+        stages = tuple(Stage(first=a, last=b) for a, b in pairwise(cuts(graph, count)))
+        yield f"chain of {count}", stages
+    rows = Stage(first=0, last=IMAGES[name], kind=StageKind.ROWS)
+    shares = even_shares(share_length(graph, rows), 2)
+    yield "rows over 2, then 1", (replace(rows, shares=shares), Stage(first=IMAGES[name], last=end))
+
+
+def cuts(graph: Graph, count: int) -> list[int]:
+    """Where to cut into so many parts with about the same multiply-accumulates, each of at least one operator."""
+    end = len(graph.operators)
+    done = np.cumsum([operator.macs for operator in graph.operators])
+    found = [0]
+    for part in range(1, count):
+        at = int(np.searchsorted(done, graph.macs * part / count)) + 1
+        found.append(min(max(at, found[-1] + 1), end - count + part))
+    return [*found, end]
+
+
+def plan_of(graph: Graph, stages: Sequence[Stage], speeds: Speeds) -> Plan:
+    """Every segment on a device of its own, inputs and results outside of all."""
+    count = sum(len(stage.shares) for stage in stages)
+    devices = [speeds.on(DeviceModel(name=f"device{n}", ram_bytes=HEAP_BYTES)) for n in range(count)]
+    setting = setting_of(graph, devices, speeds.link or WIFI, input_at="", result_at="")
+    placement = tuple((device.name,) for device in devices)
+    return Plan(
+        setting=setting,
+        objective=Objective.LATENCY,
+        stages=tuple(stages),
+        placement=placement,
+        figures=evaluate(setting, stages, placement),
+        is_exact=False,
+        gap=None,
+    )
+
+
+def start(stack: ExitStack, native: bytes | None) -> Iterator[Case]:
+    """All cases with their processes running."""
+    for name in IMAGES:
+        graph = read_model((MODELS / f"{name}.tflite").read_bytes(), name)
+        for words, stages in splits(name, graph):
+            split = partition(graph, stages)
+            count = len(split.segments)
+            devices = [InferenceDevice(name=f"{name} {n}", heap_bytes=HEAP_BYTES) for n in range(count)]
+            running = SplitDevices(split, pack_split(split), range(count), devices, native=native)
+            case = Case(f"{name}, {words}", graph, stages, stack.enter_context(running))
+            case.check()
+            yield case
+
+
+def compare(kernels: str, rounds: int) -> Iterator[Figure]:
+    """Real latency of each case as a multiple of the simulated one, and the worst deviation."""
+    native = build_native(THIS_MACHINE.architecture) if kernels == "native" else None
+    with ExitStack() as stack:
+        meter = stack.enter_context(SpeedMeter(native))
+        cases = list(start(stack, native))
+        for _ in range(rounds):
+            meter.round()
+            for case in cases:
+                case.run()
+        speeds = meter.speeds()
+    worst = 0.0
+    for case in cases:
+        simulated_ms = case.simulated_ms(speeds)
+        ratio = case.real_ms / simulated_ms
+        worst = max(worst, abs(ratio - 1))
+        yield Figure(f"{kernels}: {case.name}, {case.real_ms:.2f} ms: real / simulated", ratio, "")
+    yield Figure(f"{kernels}: worst deviation", 100 * worst, "%", "<= 15")
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=15, metavar="N")
+    chosen = options.parse_args()
+    figures = [figure for kernels in ("viper", "native") for figure in compare(kernels, chosen.rounds)]
+    emit("split_latency", figures, as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    main()
