@@ -1,12 +1,23 @@
 # Everything a user or CI types. `make demo` and `make test` set up a fresh machine by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# Debian packages with foreign programs that the tests talk to, and the commands they bring.
-TEST_PACKAGES := libcoap3-bin docker-registry skopeo gcc
-TEST_COMMANDS := coap-client-notls docker-registry skopeo gcc
+# Debian packages with foreign programs that kernels are compiled by and tests talk to, and the commands they bring.
+KERNEL_PACKAGES := gcc gcc-arm-none-eabi
+KERNEL_COMMANDS := gcc arm-none-eabi-gcc
+TEST_PACKAGES := libcoap3-bin docker-registry skopeo qemu-system-arm qemu-user $(KERNEL_PACKAGES)
+TEST_COMMANDS := coap-client-notls docker-registry skopeo qemu-system-arm qemu-arm $(KERNEL_COMMANDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz bench kernels models lock clean
+.PHONY: help demo test check fuzz bench kernels models lock clean packages
+
+# $(call install,commands,packages): root gets what is missing, others are told.
+define install
+@missing=""; for command in $(1); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+if [ -n "$$missing" ]; then \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+  else echo "These commands are missing:$$missing. Install the packages $(2)" >&2; exit 1; fi; fi
+endef
 
 help:
 	@echo "make demo     set up, start a local Kubernetes and two devices, show the main job"
@@ -47,12 +58,15 @@ check: .venv/.dev
 	$(BIN)/python -m tools.sizes
 	$(BIN)/python -m tools.govet
 
-test: .venv/.dev
-	@missing=""; for command in $(TEST_COMMANDS); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); \
-	  else echo "The tests need$$missing: install the packages $(TEST_PACKAGES)" >&2; exit 1; fi; fi
+packages:
+	$(call install,$(TEST_COMMANDS),$(TEST_PACKAGES))
+
+# A MicroPython for 32-bit ARM, which tests run the kernels on.
+ARM := build/micropython-armhf
+$(ARM)/usr/bin/micropython: | .venv/.dev packages
+	$(BIN)/python -m tools.micropython_arm $(ARM)
+
+test: .venv/.dev packages $(ARM)/usr/bin/micropython
 	$(BIN)/pytest
 
 # The models' own environment, and the street video that one of them learns from.
@@ -71,14 +85,16 @@ models: .venv-models/.created $(VIDEO)
 	.venv-models/bin/python -m models.train_pedestrians $(VIDEO)
 
 kernels: .venv/.dev
+	$(call install,$(KERNEL_COMMANDS),$(KERNEL_PACKAGES))
 	$(BIN)/python -m tools.kernels build/kernels
 
-fuzz: .venv/.dev
+fuzz: .venv/.dev packages $(ARM)/usr/bin/micropython
 	$(BIN)/python -m tools.fuzz_models --inputs 1000000
 	FITA_EXACT_MODELS=5000 $(BIN)/pytest tests/unit/tinyml/test_tinyml_execute.py
 	$(BIN)/python -m tools.fuzz_split --count 5000
 	FITA_KERNEL_MODELS=1000 FITA_HOSTILE_SEGMENTS=20000 FITA_SLICED_MODELS=2000 $(BIN)/pytest --timeout=3600 \
-	  tests/device/test_kernel_micropython.py tests/device/test_kernel_hostile.py tests/unit/tinyml/test_tinyml_pack_tflite.py
+	  tests/device/test_kernel_micropython.py tests/device/test_kernel_hostile.py tests/interop/test_kernel_cortex_m3.py \
+	  tests/unit/tinyml/test_tinyml_pack_tflite.py
 
 # One after the other: they measure, so nothing else should run.
 bench: .venv/.dev

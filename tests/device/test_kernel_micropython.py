@@ -1,24 +1,21 @@
-"""The kernels on MicroPython against the NumPy executor, byte for byte, over random splits of random models.
+"""The kernels on MicroPython against the NumPy executor, byte for byte: random splits of random models, own ones.
 
-FITA_KERNEL_MODELS sets how many models each kind of kernels runs (30 by default).
+FITA_KERNEL_MODELS sets how many random models each kind of kernels runs (30 by default).
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from kernel_case import cases, hold_against_reference
+from kernel_case import hold_against_reference, run_random_models, split_cases
+from kernel_kind import KINDS, ROOT
 
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import Processor, compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
 from fita.tinyml.execute import run_graph
-from fita.tinyml.generate import ModelSize, random_inputs
-from fita.tinyml.pack.layout import Kernel
+from fita.tinyml.generate import random_inputs
 from fita.tinyml.pack.packer import pack_split
 from fita.tinyml.reader import read_model
 from fita.tinyml.split.partition import partition
@@ -26,29 +23,29 @@ from fita.tinyml.split.stage import Stage
 
 MODELS = int(os.environ.get("FITA_KERNEL_MODELS", "30"))
 HEAP_BYTES = 1 << 20
-ROOT = Path(__file__).parents[2]
-KINDS = {
-    "viper": Processor(architecture="x64", word_bits=64),
-    "viper with split products": Processor(architecture="x64", word_bits=64, split=True),
-    "native": Processor(architecture="x64", word_bits=64),
-}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_random_segments_give_the_reference_bytes(kind: str, tmp_path: Path) -> None:
-    native = build_native("x64") if kind == "native" else None
-    compile_segment_firmware(tmp_path, KINDS[kind], native)
-    kernels = set()
-    with SegmentProcess(kind, tmp_path, HEAP_BYTES) as process:
-        for seed in range(MODELS):
-            for case in cases(seed):
-                hold_against_reference(process, tmp_path, case)
-                kernels |= {record[0] for record in case.packed.file.operators}
-        for case in cases(1000, ModelSize(operators=12, side=24, channels=24, elements=16384)):
-            hold_against_reference(process, tmp_path, case)
-            assert process.load(0, tmp_path / "case.fits").native == (kind == "native")
-    if MODELS >= 30:
-        assert kernels == set(Kernel), "a kernel has not run"
+@pytest.mark.parametrize("name", KINDS)
+def test_random_segments_give_the_reference_bytes(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    kind.compile(tmp_path)
+    with kind.device(tmp_path, HEAP_BYTES) as process:
+        run_random_models(process, tmp_path, MODELS, kind.slack_bytes)
+        assert process.load(0, tmp_path / "case.fits").native == kind.native
+
+
+@pytest.mark.parametrize("name", ["viper on ARM", "native on ARM"])
+def test_own_models_give_the_reference_bytes_on_arm(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    kind.compile(tmp_path)
+    with kind.device(tmp_path, HEAP_BYTES) as process:
+        for model in ("digits", "digits_residual", "pedestrians"):
+            graph = read_model((ROOT / "models" / f"{model}.tflite").read_bytes())
+            with np.load(ROOT / "models" / f"{model}.npz") as held_out:
+                image = held_out["inputs"][0].reshape(graph.inputs[0].shape)
+            whole = partition(graph, [Stage(first=0, last=len(graph.operators))])
+            for case in split_cases(whole, [image], model):
+                hold_against_reference(process, tmp_path, case, kind.slack_bytes)
 
 
 IN_PLACE = """
@@ -78,9 +75,10 @@ print(list(block))
 """
 
 
-@pytest.mark.parametrize("kind", ["viper", "native"])
-def test_constants_are_used_where_they_lie(kind: str, tmp_path: Path) -> None:
-    compile_segment_firmware(tmp_path, native=build_native("x64") if kind == "native" else None)
+@pytest.mark.parametrize("name", ["viper", "native", "viper on ARM", "native on ARM"])
+def test_constants_are_used_where_they_lie(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    kind.compile(tmp_path)
     graph = read_model((ROOT / "models" / "digits_residual.tflite").read_bytes())
     (packed,) = pack_split(partition(graph, [Stage(first=0, last=len(graph.operators))]))
     (tmp_path / "whole.fits").write_bytes(packed.data)
@@ -88,7 +86,8 @@ def test_constants_are_used_where_they_lie(kind: str, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(image.tobytes())
     (tmp_path / "in_place.py").write_text(IN_PLACE, encoding="ascii")
     done = subprocess.run(
-        [Path(sys.executable).parent / "micropython", "in_place.py", "whole.fits", "image"],
-        cwd=tmp_path, env={"MICROPYPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+        [*kind.command(), "in_place.py", "whole.fits", "image"],
+        cwd=tmp_path, env={**os.environ, "MICROPYPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == str(list(run_graph(graph, [image])[0].tobytes())), done.stdout + done.stderr
