@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import sub
 from typing import ClassVar
 
 from fita.tinyml.graph import Graph
@@ -94,7 +95,7 @@ class Box:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+        return tuple(map(sub, self.stops, self.starts))
 
     @property
     def slices(self) -> tuple[slice, ...]:

@@ -181,7 +181,7 @@ class DemandTable:
             operators=work.operators,
             weight_bytes=work.weight_bytes,
             scratch_bytes=work.scratch_bytes,
-            input_bytes=size_bytes(measure.inputs),
+            input_bytes=measure.input_bytes,
             graph_input_bytes=size_bytes(each for each in measure.inputs if each[0] in self._inputs),
             result_bytes=size_bytes(each for each in measure.outputs if each[0] in self._outputs),
             tensor_bytes=work.tensor_bytes,

@@ -131,6 +131,7 @@ class Measure:
     work: Work
     inputs: Boxes
     outputs: Boxes
+    input_bytes: int
 
 
 class GraphFacts:
@@ -150,6 +151,7 @@ class _Reader:
     place: int
     region: Box
     need: Box
+    size_bytes: int
 
 
 class Sweep:
@@ -189,7 +191,8 @@ class Sweep:
         self._slice(self._work, tensor, [region], readers)
         for source, need in zip(operator.inputs, needs, strict=True):
             if need is not None and not source.is_constant:
-                self._readers.setdefault(source, []).append(_Reader(place, region, need))
+                size_bytes = elements(need) * TYPE_BYTES[source.dtype]
+                self._readers.setdefault(source, []).append(_Reader(place, region, need, size_bytes))
 
     def _slice(self, work: Work, tensor: Tensor, pieces: list[Box], readers: Sequence[_Reader]) -> None:
         """What readers have to copy out of the pieces that lie there, as `cut_part` does it."""
@@ -201,22 +204,27 @@ class Sweep:
                 continue
             facts, rule = self._facts.steps[reader.place]
             if not rule.accepts(facts.operator, reader.region, reader.need, held):
-                count = elements(reader.need)
-                work.slice(count * TYPE_BYTES[tensor.dtype], count)
+                work.slice(reader.size_bytes, reader.size_bytes // TYPE_BYTES[tensor.dtype])
                 pieces.append(reader.need)
 
     def _measured(self) -> Measure:
         work = self._work.copy()
         inputs: list[tuple[Tensor, Box]] = []
+        total = 0
         for tensor, readers in self._readers.items():
-            alone = len(readers) == 1
-            pieces = [readers[0].need] if alone else list(merged(reader.need for reader in readers))
+            if len(readers) == 1:
+                inputs.append((tensor, readers[0].need))
+                work.hold(readers[0].size_bytes)
+                total += readers[0].size_bytes
+                continue
+            pieces = list(merged(reader.need for reader in readers))
             for piece in pieces:
-                work.hold(elements(piece) * TYPE_BYTES[tensor.dtype])
                 inputs.append((tensor, piece))
-            if not alone:
-                self._slice(work, tensor, pieces, readers)
-        return Measure(work, tuple(inputs), tuple(self._outputs))
+                size_bytes = elements(piece) * TYPE_BYTES[tensor.dtype]
+                work.hold(size_bytes)
+                total += size_bytes
+            self._slice(work, tensor, pieces, readers)
+        return Measure(work, tuple(inputs), tuple(self._outputs), total)
 
 
 def measure_part(part: Part) -> Measure:
@@ -231,6 +239,7 @@ def measure_part(part: Part) -> Measure:
         work,
         tuple((piece.tensor, piece.box) for piece in part.inputs),
         tuple((piece.tensor, piece.box) for piece in part.outputs),
+        sum(piece.size_bytes for piece in part.inputs),
     )
 
 

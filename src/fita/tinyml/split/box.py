@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import le, sub
 
 from fita.tinyml.segment import Box
 
@@ -19,7 +20,7 @@ def whole_box(shape: Shape) -> Box:
 
 
 def elements(box: Box) -> int:
-    return math.prod(box.shape)
+    return math.prod(map(sub, box.stops, box.starts))
 
 
 def intersection(first: Box, second: Box) -> Box | None:
@@ -42,7 +43,7 @@ def bounding(boxes: Iterable[Box]) -> Box:
 
 
 def contains(outer: Box, inner: Box) -> bool:
-    return bounding((outer, inner)) == outer
+    return all(map(le, outer.starts, inner.starts)) and all(map(le, inner.stops, outer.stops))
 
 
 def within(box: Box, region: Box) -> Box:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import add, le
@@ -28,6 +28,7 @@ _Options = Callable[[int], Sequence[Option]]
 """For a cut the options that start there."""
 _FREE: Cost = (0, 0, 0)
 _NEVER_NS = 10**15
+_SETTLED = -1
 _HASTE = 30
 _SEARCHES = 5
 """How many times the limit of one search all searches for one answer may come to together."""
@@ -51,7 +52,7 @@ class SearchLimits:
     """
 
     states: int = 20_000
-    evaluations: int = 60
+    evaluations: int = 1000
     groups: int = 12
     solver_s: float = 1.0
     beam: int = 64
@@ -166,17 +167,6 @@ class ChainSearch:
         alone = all(group.size == 1 for group in self.source.groups) and objective is not Objective.THROUGHPUT
         return Found(found.options, total, found.bound, is_exact=alone and found.bound >= found.cost)
 
-    def rest(self, cost: Callable[[Option], Cost], options: _Options) -> list[Cost | None]:
-        """For every cut what the rest costs at least; None where no chain leads to the end."""
-        end = self.source.end
-        rest: list[Cost | None] = [None] * end + [_FREE]
-        for cut in range(end - 1, -1, -1):
-            costs = [
-                plus(cost(option), behind) for option in options(cut) if (behind := rest[option.last]) is not None
-            ]
-            rest[cut] = min(costs, default=None)
-        return rest
-
     def cheapest(
         self,
         cost: Callable[[Option], Cost],
@@ -192,33 +182,25 @@ class ChainSearch:
         None when there is none, or none below the ceiling. With `haste` what is left counts for so many per cent
         more: a chain that costs at most that much more than the cheapest comes sooner.
         """
-        frontier = _Frontier(self.rest(cost, options), bar, ceiling, haste)
-        frontier.add(_Node(_FREE, 0, (0,) * len(self.source.groups), None, None))
+        ways = Ways(self.source.end, cost, options, haste)
+        frontier = _Frontier(ways, [group.size for group in self.source.groups], bar, ceiling)
+        frontier.offer(_Node(_FREE, 0, (0,) * len(self.source.groups), None, None), 0)
         evaluations, before = 0, self._entered
         while (node := frontier.pop()) is not None:
             if node.option is not None and not node.option.is_exact:
                 evaluations += node.option not in self._priced
                 priced = self._exact(node.option)
                 if priced is not None and accept(priced):
-                    frontier.add(_repriced(node, priced, cost))
+                    frontier.wait(_repriced(node, priced, cost))
             elif node.cut == self.source.end:
                 return Found(node.options(), node.cost, node.cost[0], is_exact=not haste)
             else:
-                self._expand(frontier, node, cost, options(node.cut))
+                frontier.offer(node, 0)
             self._entered = before + frontier.serial
             over = frontier.serial > self.limits.states or self._entered > _SEARCHES * self.limits.states
             if over or evaluations > self.limits.evaluations:
                 return Stopped(frontier.least)
         return None
-
-    def _expand(
-        self, frontier: _Frontier, node: _Node, cost: Callable[[Option], Cost], options: Sequence[Option]
-    ) -> None:
-        sizes = [group.size for group in self.source.groups]
-        for option in options:
-            used = tuple(map(add, node.used, option.needs))
-            if all(map(le, used, sizes)):
-                frontier.add(_Node(plus(node.cost, cost(option)), option.last, used, option, node))
 
     def _exact(self, option: Option) -> Option | None:
         if option not in self._priced:
@@ -303,7 +285,7 @@ class ChainSearch:
     def _fewest(self, period_ns: int, options: _Options) -> Found | None:
         """The chain with the fewest devices that keeps a period, as far as the limits allow."""
         link, copies = self.source.setting.link, self._copies(period_ns, options)
-        air = self.rest(lambda option: cost_of(Objective.THROUGHPUT, option), copies)
+        air = Ways(self.source.end, lambda option: cost_of(Objective.THROUGHPUT, option), copies).rest
 
         def bar(cut: int, cost: Cost) -> bool:
             behind = air[cut]
@@ -336,36 +318,101 @@ class ChainSearch:
         return Found(found.options, (period, 0, air_bytes), period, is_exact=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """An option on from a cut: what it costs, and at least with all that follows; by `rank` it is taken."""
+
+    rank: Cost
+    total: Cost
+    cost: Cost
+    option: Option
+
+
+class Ways:
+    """The options on from every cut, the cheapest first, with as many devices of each group as one likes.
+
+    `rest` is what is left at least from each cut on; None where no chain leads to the end.
+    """
+
+    def __init__(self, end: int, cost: Callable[[Option], Cost], options: _Options, haste: int = 0) -> None:
+        self._cost, self._options, self._haste = cost, options, haste
+        self._sorted: dict[int, list[_Way]] = {}
+        self.rest: list[Cost | None] = [None] * end + [_FREE]
+        for cut in range(end - 1, -1, -1):
+            self.rest[cut] = min((total for _, total, _, _ in self._totals(cut)), default=None)
+
+    def _totals(self, cut: int) -> Iterator[tuple[Option, Cost, Cost, Cost]]:
+        for option in self._options(cut):
+            behind = self.rest[option.last]
+            if behind is not None:
+                cost = self._cost(option)
+                yield option, plus(cost, behind), cost, behind
+
+    def ranked(self, total: Cost, behind: Cost) -> Cost:
+        """What counts instead of a total with so much left."""
+        return (total[0] + behind[0] * self._haste // 100, total[1], total[2]) if self._haste else total
+
+    def at(self, cut: int) -> list[_Way]:
+        """All that lead to the end."""
+        if cut not in self._sorted:
+            found = [
+                _Way(self.ranked(total, behind), total, cost, option)
+                for option, total, cost, behind in self._totals(cut)
+            ]
+            self._sorted[cut] = sorted(found, key=lambda way: way.rank)
+        return self._sorted[cut]
+
+
 class _Frontier:
-    """Nodes by what a chain through them costs at least.
+    """Nodes, and the next way on from each, by what a chain through them costs at least.
 
     A node is dropped when the same cut has been reached for no more cost with no more devices of any group.
     """
 
     def __init__(
-        self, rest: Sequence[Cost | None], bar: Callable[[int, Cost], bool], ceiling: Cost | None, haste: int
+        self, ways: Ways, sizes: Sequence[int], bar: Callable[[int, Cost], bool], ceiling: Cost | None
     ) -> None:
         self.serial = 0
         self.least = 0
-        self._rest, self._bar, self._ceiling, self._haste = rest, bar, ceiling, haste
-        self._queue: list[tuple[Cost, int, _Node]] = []
+        self._ways, self._sizes, self._bar, self._ceiling = ways, sizes, bar, ceiling
+        self._queue: list[tuple[Cost, int, _Node, int]] = []
         self._closed: dict[int, list[tuple[int, ...]]] = {}
 
-    def add(self, node: _Node) -> None:
-        behind = self._rest[node.cut]
+    def offer(self, node: _Node, start: int) -> None:
+        """Enter the cheapest way on from a node that its devices allow, from the start-th on."""
+        ways = self._ways.at(node.cut)
+        for place in range(start, len(ways)):
+            way = ways[place]
+            if self._ceiling is not None and plus(node.cost, way.total) >= self._ceiling:
+                return
+            taken = map(add, node.used, way.option.needs)
+            if all(map(le, taken, self._sizes)) and not self._bar(way.option.last, plus(node.cost, way.cost)):
+                self._push(plus(node.cost, way.rank), node, place)
+                return
+
+    def wait(self, node: _Node) -> None:
+        """Enter a node whose last option has another price than when it came first."""
+        behind = self._ways.rest[node.cut]
         if behind is None:
             return
         total = plus(node.cost, behind)
         if (self._ceiling is None or total < self._ceiling) and not self._bar(node.cut, node.cost):
-            self.serial += 1
-            rank = (total[0] + behind[0] * self._haste // 100, total[1], total[2])
-            heapq.heappush(self._queue, (rank, self.serial, node))
+            self._push(self._ways.ranked(total, behind), node, _SETTLED)
+
+    def _push(self, rank: Cost, node: _Node, place: int) -> None:
+        self.serial += 1
+        heapq.heappush(self._queue, (rank, self.serial, node, place))
 
     def pop(self) -> _Node | None:
         """The next node; one whose price is exact closes its state."""
         while self._queue:
-            total, _, node = heapq.heappop(self._queue)
-            self.least = total[0]
+            rank, _, node, place = heapq.heappop(self._queue)
+            self.least = rank[0]
+            if place != _SETTLED:
+                way = self._ways.at(node.cut)[place]
+                self.offer(node, place + 1)
+                used = tuple(map(add, node.used, way.option.needs))
+                node = _Node(plus(node.cost, way.cost), way.option.last, used, way.option, node)
             closed = self._closed.setdefault(node.cut, [])
             if node.used in closed or any(all(map(le, used, node.used)) for used in closed):
                 continue

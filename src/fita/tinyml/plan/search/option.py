@@ -80,7 +80,8 @@ _NOTHING = Price(0, 0, 0, 0)
 class Option:
     """Stages over operators first..last-1 and, for each segment of them, the groups of its copies.
 
-    `needs` counts devices by group. Until `is_exact`, `price` is a lower bound and the memory may not suffice.
+    `needs` counts devices by group. Until it `is_priced`, `price` is a lower bound; until it `is_exact`, memory
+    may not suffice.
     """
 
     first: int
@@ -89,6 +90,7 @@ class Option:
     hosts: tuple[tuple[int, ...], ...]
     needs: tuple[int, ...]
     price: Price
+    is_priced: bool
     is_exact: bool
 
     @property
@@ -156,7 +158,9 @@ class OptionSource:
                     hosts = ((number,),)
                     price = self.price((stage,), hosts)
                     sure = demand.surely_fits(group.device, slack_bytes=slack)
-                    yield Option(first, last, (stage,), hosts, self._needs(hosts), price, is_exact=sure)
+                    yield Option(
+                        first, last, (stage,), hosts, self._needs(hosts), price, is_priced=True, is_exact=sure
+                    )
 
     def copies(self, option: Option, period_ns: int) -> Iterator[Option]:
         """The fewest copies of a whole with which its devices keep a period, in every mixture of groups."""
@@ -228,7 +232,16 @@ class OptionSource:
         for team in self._teams(len(stage.shares)):
             hosts = tuple((number,) for number in team)
             price = self._bound(stage, [self.groups[number] for number in team])
-            yield Option(stage.first, stage.last, (stage,), hosts, self._needs(hosts), price, is_exact=False)
+            yield Option(
+                stage.first,
+                stage.last,
+                (stage,),
+                hosts,
+                self._needs(hosts),
+                price,
+                is_priced=False,
+                is_exact=False,
+            )
 
     def _bound(self, stage: Stage, team: Sequence[Group]) -> Price:
         """Whatever is shared out, everything is received and computed at least once."""
@@ -294,7 +307,9 @@ class OptionSource:
                 if any(need > group.size for need, group in zip(needs, self.groups, strict=True)):
                     continue
                 added = replace(price, latency_ns=price.latency_ns + rest[number])
-                yield Option(stage.first, last, (stage, after), hosts, needs, added, is_exact=False)
+                yield Option(
+                    stage.first, last, (stage, after), hosts, needs, added, is_priced=False, is_exact=False
+                )
 
     def _read_bytes(self, stage: Stage) -> int:
         """What the stage's operator reads as a whole."""
@@ -308,17 +323,20 @@ class OptionSource:
         return [group.device.compute_ns(units, 0) for group in self.groups]
 
     def evaluated(self, option: Option) -> Option | None:
-        """The option at its true price; None when a device has not the memory."""
+        """The option with one thing more made sure, its price or its memory; None when memory is lacking."""
         if option.is_exact:
             return option
         self.evaluations += 1
+        slack, sure = self.setting.slack_bytes, True
         for demand, numbers in zip(self._demands(option.stages), option.hosts, strict=True):
-            devices = [self.groups[number].device for number in set(numbers)]
-            if not all(demand.fits(device, slack_bytes=self.setting.slack_bytes) for device in devices):
-                return None
-        if option.stages[0].copies > 1:
-            return replace(option, is_exact=True)
-        return replace(option, price=self.price(option.stages, option.hosts), is_exact=True)
+            for number in set(numbers):
+                device = self.groups[number].device
+                fits = demand.fits if option.is_priced else demand.may_fit
+                if not fits(device, slack_bytes=slack):
+                    return None
+                sure = sure and (option.is_priced or demand.surely_fits(device, slack_bytes=slack))
+        price = option.price if option.is_priced else self.price(option.stages, option.hosts)
+        return replace(option, price=price, is_priced=True, is_exact=sure)
 
     def _demands(self, stages: Sequence[Stage]) -> Iterator[Demand]:
         before: Stage | None = None
