@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.split_plans import cost, optimum, planned, random_setting
+from benchmarks.plan_space.enumeration import optimum
+from benchmarks.plan_space.instance import cost, planned, random_setting
 
 from fita.base.errors import ConfigurationError
 from fita.base.resource import resource_folder
