@@ -8,7 +8,7 @@ file is believed when its digest is right and nothing in it reaches beyond its o
 import hashlib
 
 import uctypes
-from kernel import KERNELS
+from kernel import chosen
 from kernel_move import transfer, word
 from micropython import const
 from segment_check import check
@@ -87,7 +87,9 @@ class Segment:
         )
         self._kernels = [None] * len(self._places)  # a comprehension would take up to twice as much
         for number in range(len(self._places)):
-            self._kernels[number] = KERNELS[word(self._table, self._places[number])]
+            place = self._places[number]
+            code = word(self._table, place)
+            self._kernels[number] = chosen(self._table, place, self.arena, self.constants, code)
 
     def _read(self, file, buffer, digest):
         if buffer and file.readinto(buffer) != len(buffer):
