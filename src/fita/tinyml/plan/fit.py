@@ -1,6 +1,8 @@
 """From measured times to the figures that planner and simulator reckon with: least squares without negative costs.
 
-Errors count in proportion to what was measured, so that short operators weigh as much as long ones.
+Errors count in proportion to the times, so that short operators weigh as much as long ones; and to the fitted
+times, not the measured ones, so that the mean of measured by fitted is one and sums over many operators come out
+right.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from fita.tinyml.operator import OperatorClass
 from fita.tinyml.tensor import Array
 
 _TOLERANCE = 1e-9
+_ROUNDS = 20
+_LEAST_SHARE = 0.1
+"""Of what was measured: fitted times that are next to nothing would weigh too much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +68,14 @@ def _fitted(rows: Sequence[Sequence[int]], taken: Sequence[float]) -> list[float
     """Coefficients >= 0 of the columns. `ValueError` for a time that is none."""
     if not taken or min(taken) <= 0:
         raise ValueError("times to fit are positive")
-    relative = np.asarray(rows, dtype=float) / np.asarray(taken, dtype=float)[:, None]
-    scales = np.maximum(np.linalg.norm(relative, axis=0), np.finfo(float).tiny)
-    return [float(value) for value in _nonnegative(relative / scales, np.ones(len(rows))) / scales]
+    matrix, wanted = np.asarray(rows, dtype=float), np.asarray(taken, dtype=float)
+    weights = wanted
+    for _ in range(_ROUNDS):
+        relative = matrix / weights[:, None]
+        scales = np.maximum(np.linalg.norm(relative, axis=0), np.finfo(float).tiny)
+        found = _nonnegative(relative / scales, wanted / weights) / scales
+        weights = np.maximum(matrix @ found, _LEAST_SHARE * wanted)
+    return [float(value) for value in found]
 
 
 def _nonnegative(matrix: Array, wanted: Array) -> Array:

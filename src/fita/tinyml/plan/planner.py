@@ -18,9 +18,11 @@ from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import WIFI, Link
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.refusal import no_plan
-from fita.tinyml.plan.search.chain import ChainSearch, Found, Objective, SearchLimits, Stopped
+from fita.tinyml.plan.search.assignment import AssignmentSearch
+from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, Search, SearchLimits, Stopped
 from fita.tinyml.plan.search.option import Group, Option, OptionSource
-from fita.tinyml.plan.search.team import Placed, improved
+from fita.tinyml.plan.search.team import Placed, improved, rank
+from fita.tinyml.plan.search.throughput import ThroughputSearch
 from fita.tinyml.split.stage import Stage
 
 _PROMISES_MAX = 8
@@ -78,30 +80,55 @@ def setting_of(
 
 
 def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> Plan:
-    """The best plan by the planner's own estimate of memory."""
+    """The best plan by the planner's own estimate of memory.
+
+    What is found soon, and improved beyond chains, is the most that the rest is tried for.
+    """
     source = OptionSource(setting)
-    found = ChainSearch(source, limits).best(objective)
+    search = _search(source, objective, limits)
+    cuts = sorted(source.narrow_cuts)
+    found = search.wholes()
     if isinstance(found, Stopped):
+        found = AssignmentSearch(source, objective, limits).wholes()
+    best = chain = _placed_chain(source, found)
+    if best is not None:
+        best = improved(setting, objective, best, cuts, limits.moves)
+    rest = search.all(rank(objective, best.figures) if best else None)
+    if isinstance(rest, Stopped) and best is None:
         # Nothing fits without shards; to find out whether anything fits at all is worth more time.
         patient = replace(limits, evaluations=_PATIENCE * limits.evaluations)
-        found = ChainSearch(source, patient).best(
-            Objective.DEVICES if objective is Objective.THROUGHPUT else objective
-        )
-    if not isinstance(found, Found):
+        rest = ChainSearch(
+            source, Objective.DEVICES if objective is Objective.THROUGHPUT else objective, patient
+        ).all(None)
+    if isinstance(rest, Found):
+        chain = _placed_chain(source, rest)
+        best = improved(setting, objective, chain, cuts, limits.moves) if chain else None
+    if best is None:
         raise no_plan(setting)
-    stages, placement = placed(source.groups, found.options)
-    chain = Placed(stages, placement, evaluate(setting, stages, placement))
-    best = improved(setting, objective, chain, sorted(source.narrow_cuts), limits.moves)
-    is_chain = best is chain
+    least = rest.bound if isinstance(rest, Stopped) else rank(objective, best.figures)[0]
     return Plan(
         setting=setting,
         objective=objective,
         stages=best.stages,
         placement=best.placement,
         figures=best.figures,
-        is_exact=is_chain and found.is_exact,
-        gap=found.gap if is_chain else None,
+        is_exact=best is chain and not isinstance(rest, Stopped),
+        gap=max(0.0, 1.0 - least / max(1, rank(objective, best.figures)[0])),
     )
+
+
+def _search(source: OptionSource, objective: Objective, limits: SearchLimits) -> Search:
+    if len(source.groups) > limits.groups:
+        return AssignmentSearch(source, objective, limits)
+    chains = ChainSearch(source, objective, limits)
+    return ThroughputSearch(chains) if objective is Objective.THROUGHPUT else chains
+
+
+def _placed_chain(source: OptionSource, found: Answer) -> Placed | None:
+    if not isinstance(found, Found):
+        return None
+    stages, placement = placed(source.groups, found.options)
+    return Placed(stages, placement, evaluate(source.setting, stages, placement))
 
 
 def placed(groups: Sequence[Group], options: Sequence[Option]) -> tuple[tuple[Stage, ...], Placement]:

@@ -13,20 +13,13 @@ from dataclasses import dataclass
 from operator import add, le
 from typing import Any
 
+from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, SearchLimits, Stopped
+from fita.tinyml.plan.search.frontier import Cost
 from fita.tinyml.plan.search.option import Option, OptionSource
 
 _SCALE = 1e-6
 _ROUNDS_MAX = 8
 """Solutions with an option that turns out not to fit, before the beam's chain has to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A chain of wholes, its cost, and the least cost that any chain of wholes could have."""
-
-    options: tuple[Option, ...]
-    cost: int
-    bound: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +34,52 @@ class Price:
         return max(total, *map(self.peak, options)) if self.peak else total
 
 
-def assign(source: OptionSource, price: Price, *, beam: int, solver_s: float) -> Assigned | None:
-    """The best chain of wholes found; None when neither way finds one."""
-    ways = _Ways(source, price)
-    best = _beam(ways, beam)
-    bound = ways.least
-    solved = _solve(ways, best, solver_s) if solver_s > 0 else None
-    if solved is not None:
-        options, dual = solved
-        bound = max(bound, dual)
-        if options and (best is None or price.of(options) < price.of(best)):
-            best = options
-    if best is None:
-        return None
-    cost = price.of(best)
-    return Assigned(best, cost, min(cost, bound))
+class AssignmentSearch:
+    """Searches for chains of wholes only."""
+
+    def __init__(self, source: OptionSource, objective: Objective, limits: SearchLimits) -> None:
+        self._source, self._objective, self._limits = source, objective, limits
+        link = source.setting.link
+        self._bound = 0
+        if objective is Objective.THROUGHPUT:
+            self._price = Price(
+                adds=lambda option: link.air_ns(option.price.air_bytes) if link.shared else 0,
+                peak=lambda option: option.price.busy_ns,
+            )
+        else:
+            cost = ChainSearch(source, objective, limits).cost
+            self._price = Price(adds=lambda option: cost(option)[0])
+
+    def wholes(self) -> Answer:
+        """The best found, by the beam or by HiGHS; None when neither finds one."""
+        ways = _Ways(self._source, self._price)
+        best = _beam(ways, self._limits.beam)
+        self._bound = ways.least
+        solved = _solve(ways, best, self._limits.solver_s) if self._limits.solver_s > 0 else None
+        if solved is not None:
+            options, dual = solved
+            self._bound = max(self._bound, dual)
+            if options and (best is None or self._price.of(options) < self._price.of(best)):
+                best = options
+        if best is None:
+            return None
+        cost = self._price.of(best)
+        self._bound = min(cost, self._bound)
+        total = (cost, len(best), sum(option.price.air_bytes for option in best))
+        return Found(best, total, self._bound, is_exact=self._bound == cost and self._is_all)
+
+    def all(self, ceiling: Cost | None) -> Answer:
+        """What is known of all chains once those of wholes have been searched."""
+        if self._is_all and ceiling is not None and self._bound >= ceiling[0]:
+            return None
+        return Stopped(self._bound)
+
+    @property
+    def _is_all(self) -> bool:
+        """Whether there are no other chains: shards and copies need devices that are alike."""
+        return (
+            all(group.size == 1 for group in self._source.groups) and self._objective is not Objective.THROUGHPUT
+        )
 
 
 class _Ways:

@@ -130,14 +130,6 @@ class OptionSource:
         even = [bisect_left(work, work[-1] * part / _EVEN_CUTS) + 1 for part in range(1, _EVEN_CUTS)]
         return frozenset({0, self.end, *inner[:_NARROW_CUTS], *(min(cut, self.end) for cut in even)})
 
-    def narrow(self, first: int) -> tuple[Option, ...]:
-        """Of `from_cut` the wholes, and what is sharded between narrow cuts."""
-        if first not in self.narrow_cuts:
-            return self.wholes(first)
-        return tuple(
-            option for option in self.from_cut(first) if option.is_whole or option.last in self.narrow_cuts
-        )
-
     def wholes(self, first: int) -> tuple[Option, ...]:
         """Those on one device each. Their prices are exact; whether they fit may be open."""
         if first not in self._known_wholes:
