@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fita.simulator.segment_process import Answer, SegmentProcess
-from fita.tinyml.pack.layout import Direction
+from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
 
 Messages = dict[int, bytes]
@@ -30,22 +30,28 @@ class Ran:
 
 @dataclass(slots=True)
 class _Segment:
-    """What has to come in, by the edges' numbers, and what has come and is not with the device yet."""
+    """Its edges by their numbers, what has come in for them, and what its device has said."""
 
     packed: PackedSegment
     process: SegmentProcess
-    missing: dict[int, int]
+    inputs: dict[int, Edge]
+    outputs: dict[int, Edge]
     held: dict[int, bytes] = field(default_factory=dict)
     started: bool = False
     answers: list[Answer] = field(default_factory=list)
 
     @property
-    def outputs(self) -> list[int]:
-        return _edges(self.packed, Direction.OUT)
+    def slot(self) -> int:
+        return self.packed.file.index
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all outputs."""
+        return sum(edge.size_bytes for edge in self.outputs.values())
 
 
-def _edges(packed: PackedSegment, direction: Direction) -> list[int]:
-    return [number for number, edge in enumerate(packed.file.edges) if edge.direction is direction]
+def _edges(packed: PackedSegment, direction: Direction) -> dict[int, Edge]:
+    return {number: edge for number, edge in enumerate(packed.file.edges) if edge.direction is direction}
 
 
 class Frame:
@@ -56,10 +62,14 @@ class Frame:
     ) -> None:
         self._watched = watched
         self._segments = [
-            _Segment(part, process, {part.file.edges[n].transfer: n for n in _edges(part, Direction.IN)})
+            _Segment(part, process, _edges(part, Direction.IN), _edges(part, Direction.OUT))
             for part, process in zip(packed, processes, strict=True)
         ]
-        self._consumers = {number: each for each in self._segments for number in each.missing}
+        self._consumers = {
+            edge.transfer: (segment, number)
+            for segment in self._segments
+            for number, edge in segment.inputs.items()
+        }
         self._working: dict[SegmentProcess, _Segment] = {}
         self._ran: dict[int, Ran] = {}
         self.most_at_once = 0
@@ -76,31 +86,32 @@ class Frame:
                 if not process.owed:
                     del self._working[process]
                     self._carry(self._finished(segment), kept)
-        return kept, tuple(self._ran[segment.packed.file.index] for segment in self._segments)
+        return kept, tuple(self._ran[segment.slot] for segment in self._segments)
 
     def _carry(self, messages: Iterable[tuple[int, bytes]], kept: Messages) -> None:
         """Towards those who wait for them; whoever then can work is told to."""
         for number, data in messages:
-            consumer = self._consumers.get(number)
-            if consumer is None:
-                kept[number] = data
+            if number in self._consumers:
+                consumer, edge = self._consumers[number]
+                consumer.held[edge] = data
             else:
-                consumer.held[consumer.missing.pop(number)] = data
+                kept[number] = data
         for segment in self._segments:
-            if not segment.started and segment.process not in self._working:
-                self._attend(segment)
+            complete = len(segment.held) == len(segment.inputs)
+            if complete and not segment.started and segment.process not in self._working:
+                self._start(segment)
 
-    def _attend(self, segment: _Segment) -> None:
-        """Give a segment of an idle device what there is for it."""
-        process, packed, slot = segment.process, segment.packed, segment.packed.file.index
-        for edge, data in segment.held.items():
-            process.post_feed(slot, edge, data)
-        segment.held.clear()
-        if segment.missing:
-            return
-        process.post_run(slot, watched=self._watched)
-        for edge in segment.outputs:
-            process.post_take(slot, edge, packed.file.edges[edge].size_bytes)
+    def _start(self, segment: _Segment) -> None:
+        """Tell an idle device all that there is to do for a segment."""
+        process, slot, held = segment.process, segment.slot, segment.held
+        if self._watched:
+            for number in segment.inputs:
+                process.post_feed(slot, number, held[number])
+            process.post_run(slot)
+            for number, edge in segment.outputs.items():
+                process.post_take(slot, number, edge.size_bytes)
+        else:
+            process.post_frame(slot, b"".join(held[number] for number in segment.inputs), segment.size_bytes)
         segment.started = True
         self._working[process] = segment
         self.most_at_once = max(self.most_at_once, len(self._working))
@@ -116,9 +127,11 @@ class Frame:
 
     def _finished(self, segment: _Segment) -> list[tuple[int, bytes]]:
         """The outputs of a segment that has run."""
-        outputs = segment.outputs
-        ran, *taken = segment.answers[-1 - len(outputs) :]
+        ran = segment.answers[len(segment.inputs) if self._watched else 0]
         taken_us, *allocated = ran.numbers
-        self._ran[segment.packed.file.index] = Ran(taken_us=taken_us, allocated_bytes=sum(allocated))
-        edges = segment.packed.file.edges
-        return [(edges[edge].transfer, answer.data) for edge, answer in zip(outputs, taken, strict=True)]
+        self._ran[segment.slot] = Ran(taken_us=taken_us, allocated_bytes=sum(allocated))
+        data, found = b"".join(answer.data for answer in segment.answers), []
+        for output in segment.outputs.values():
+            found.append((output.transfer, data[: output.size_bytes]))
+            data = data[output.size_bytes :]
+        return found

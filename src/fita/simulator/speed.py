@@ -1,7 +1,7 @@
 """Measures what operators, segments and pipes of emulated devices cost on this machine.
 
 Operators of typical sizes run on one MicroPython process, several copies in one segment since its clock counts
-microseconds; a chain of lookups runs in parts on several to see what carrying its tensors takes. Each time is the
+microseconds; chains of convolutions run in parts on several to see what carrying tensors takes. Each time is the
 median of its rounds, and rounds of everything are taken in turn: what else the machine does then disturbs all of
 it alike. Nothing here is a budget or a promise.
 """
@@ -45,7 +45,6 @@ _FRAMES = 4
 _HEAP_BYTES = 8 << 20
 _CHAIN_HEAP_BYTES = 256 * 1024
 _CHAIN_OPERATORS = 4
-_CHAIN_SHAPES = ((1, 8, 8, 4), (1, 16, 16, 8), (1, 16, 16, 32))
 _CHAIN_PARTS = (1, 2, 4)
 
 _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
@@ -63,7 +62,9 @@ _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
     ((1, 24, 24, 16), sized.depthwise()),
     ((1, 16, 16, 32), sized.depthwise(stride=2)),
     ((1, 8, 8, 96), sized.depthwise()),
-    ((1, 4, 3, 192), sized.depthwise()),
+    ((1, 8, 8, 96), sized.depthwise(stride=2)),
+    ((1, 4, 4, 192), sized.depthwise()),
+    ((1, 4, 2, 256), sized.depthwise()),
     ((1, 40), sized.dense(10)),
     ((1, 256), sized.dense(64)),
     ((1, 1024), sized.dense(128)),
@@ -86,6 +87,13 @@ QUANTIZE, which meets whole images, not DEQUANTIZE, which meets a few results.
 _FLOAT_PROBE = ((1, 12, 12, 24), sized.quantize)
 
 
+_CHAINS: tuple[tuple[tuple[int, ...], Sized], ...] = (
+    ((1, 4, 4, 16), sized.convolution(3, 16)),
+    ((1, 16, 16, 16), sized.convolution(3, 16)),
+    ((1, 32, 32, 12), sized.depthwise()),
+)
+
+
 @dataclass(slots=True)
 class _Probe:
     """A segment of equal operators, loaded under a number, and what they took."""
@@ -93,13 +101,14 @@ class _Probe:
     units: dict[OperatorClass, int]
     operators: int
     slot: int
-    feeds: list[tuple[int, bytes]]
+    inputs: bytes
+    output_bytes: int
     taken_us: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Chain:
-    """A chain of lookups in parts, and what its frames took beside the operators."""
+    """Operators one after the other in parts, and what frames took beside the operators."""
 
     split: SplitModel
     devices: SplitDevices
@@ -138,14 +147,14 @@ class SpeedMeter:
         graphs = [_copies(shape, operator, QUANTIZATION) for shape, operator in _PROBES]
         for slot, graph in enumerate([*graphs, _copies(*_FLOAT_PROBE, None)]):
             self._probes.append(_loaded(self._process, slot, graph, folder / "probe.fits"))
-        for shape in _CHAIN_SHAPES:
-            for parts in _CHAIN_PARTS:
-                self._chains.append(self._chain(shape, parts))
+        for shape, operator in _CHAINS:
+            graph = _in_a_row(shape, operator)
+            self._chains += [self._chain(graph, parts) for parts in _CHAIN_PARTS]
 
-    def _chain(self, shape: tuple[int, ...], parts: int) -> _Chain:
+    def _chain(self, graph: Graph, parts: int) -> _Chain:
         step = _CHAIN_OPERATORS // parts
         stages = [Stage(first=at, last=at + step) for at in range(0, _CHAIN_OPERATORS, step)]
-        split = partition(_lookups(shape), stages)
+        split = partition(graph, stages)
         devices = [InferenceDevice(name=f"part {at}", heap_bytes=_CHAIN_HEAP_BYTES) for at in range(parts)]
         running = SplitDevices(split, pack_split(split), range(parts), devices, native=self._native)
         return _Chain(split, self._stack.enter_context(running))
@@ -153,9 +162,8 @@ class SpeedMeter:
     def round(self) -> None:
         """Measure everything once."""
         for probe in self._probes:
-            for edge, data in probe.feeds:
-                self._process.feed(probe.slot, edge, data)
-            probe.taken_us.append(self._process.run(probe.slot, watched=False)[0])
+            answer = self._process.frame(probe.slot, probe.inputs, probe.output_bytes)
+            probe.taken_us.append(answer.numbers[0])
         for chain in self._chains:
             inputs = random_inputs(chain.split.graph, 1)
             # The first frame finds processes that have slept, as later ones in a row do not.
@@ -220,11 +228,11 @@ def _copies(shape: tuple[int, ...], operator: Sized, quantization: Quantization 
     return _read(builder, [operator(builder, data) for _ in range(_COPIES)])
 
 
-def _lookups(shape: tuple[int, ...]) -> Graph:
+def _in_a_row(shape: tuple[int, ...], operator: Sized) -> Graph:
     builder = ModelBuilder()
     value = builder.input(shape, QUANTIZATION)
     for _ in range(_CHAIN_OPERATORS):
-        value = sized.tanh(builder, value)
+        value = operator(builder, value)
     return _read(builder, [value])
 
 
@@ -240,10 +248,10 @@ def _loaded(process: SegmentProcess, slot: int, graph: Graph, path: Path) -> _Pr
     for operator in graph.operators:
         for name, amount in operator.work.items():
             units[name] = units.get(name, 0) + amount
-    edges = [(at, edge) for at, edge in enumerate(packed.file.edges) if edge.direction is Direction.IN]
+    edges = packed.file.edges
+    sizes = [edge.size_bytes for edge in edges if edge.direction is Direction.IN]
     # Rows that a stride leaves out are not sent; which bytes come instead does not matter here.
-    feeds = [
-        (at, array.tobytes()[: edge.size_bytes])
-        for (at, edge), array in zip(edges, random_inputs(graph, slot), strict=True)
-    ]
-    return _Probe(units, len(graph.operators), slot, feeds)
+    arrays = zip(sizes, random_inputs(graph, slot), strict=True)
+    inputs = b"".join(array.tobytes()[:size_bytes] for size_bytes, array in arrays)
+    output_bytes = sum(edge.size_bytes for edge in edges if edge.direction is Direction.OUT)
+    return _Probe(units, len(graph.operators), slot, inputs, output_bytes)
