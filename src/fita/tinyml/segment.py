@@ -17,6 +17,8 @@ from functools import cached_property
 from operator import sub
 from typing import ClassVar
 
+import msgspec
+
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import OneInput, Operator, OperatorBase, OperatorClass, Window
 from fita.tinyml.quantization import Requantization
@@ -86,8 +88,7 @@ class Accumulate(OperatorBase):
 SegmentOperator = Operator | PartialSum | Accumulate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Box(msgspec.Struct, frozen=True, kw_only=True):
     """A rectangular part of a tensor: half-open ranges, one for each axis."""
 
     starts: tuple[int, ...]

@@ -7,8 +7,10 @@ looked for only where the answer depends on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+
+import msgspec
 
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import Concatenation, OperatorBase, OperatorClass, Window
@@ -17,7 +19,7 @@ from fita.tinyml.plan.sweep import Boxes, GraphFacts, Measure, Sweep, measure_pa
 from fita.tinyml.segment import Segment
 from fita.tinyml.split.box import whole_box
 from fita.tinyml.split.cutter import Cutter
-from fita.tinyml.split.memory import ArenaBounds, arena_bounds, segment_memory
+from fita.tinyml.split.memory import enough_arena_bytes, least_arena_bytes, segment_memory
 from fita.tinyml.split.part import Part
 from fita.tinyml.split.rule.table import rule_of
 from fita.tinyml.split.stage import Share, Stage, StageKind, share_length
@@ -30,8 +32,7 @@ _OPERATOR_FLASH_BYTES = 128
 """Tables of a packed segment at most; `fita.tinyml.pack.promise` says exactly."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
     """One share. `graph_input_bytes` are part of `input_bytes`; `result_bytes` are outputs of the whole graph.
 
     `tensor_bytes` is the sum of all activations, which no arena exceeds; every arena holds `largest_bytes`.
@@ -64,9 +65,14 @@ class Demand:
         return segment_memory(segment_of(self.part)).arena_bytes
 
     @cached_property
-    def arena_bounds(self) -> ArenaBounds:
-        """What `arena_bytes` lies between; known much sooner."""
-        return arena_bounds(segment_of(self.part))
+    def least_arena_bytes(self) -> int:
+        """What `arena_bytes` cannot go below; known much sooner."""
+        return least_arena_bytes(segment_of(self.part))
+
+    @cached_property
+    def enough_arena_bytes(self) -> int:
+        """What `arena_bytes` does not exceed; known sooner."""
+        return enough_arena_bytes(segment_of(self.part))
 
     @property
     def table_bytes(self) -> int:
@@ -114,10 +120,10 @@ def all_fit(demands: Sequence[Demand], device: DeviceModel, *, slack_bytes: int 
         return True
     if sum(demand.largest_bytes for demand in demands) > free:
         return False
-    if sum(demand.arena_bounds.enough_bytes for demand in demands) <= free:
-        return True
-    if sum(demand.arena_bounds.least_bytes for demand in demands) > free:
+    if sum(demand.least_arena_bytes for demand in demands) > free:
         return False
+    if sum(demand.enough_arena_bytes for demand in demands) <= free:
+        return True
     return sum(demand.arena_bytes for demand in demands) <= free
 
 

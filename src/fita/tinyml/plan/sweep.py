@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import (
     BYTES_PER_CHANNEL,
@@ -36,6 +38,15 @@ _FLOAT_TABLE_BYTES = 1024
 """What a packed segment keeps of an operator beside its constants; `fita.tinyml.pack.promise` says exactly."""
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What one operator adds to `Work`."""
+
+    units: tuple[tuple[OperatorClass, int], ...]
+    weight_bytes: int
+    scratch_bytes: int
+    output_bytes: int
+
+
 @dataclass(slots=True)
 class Work:
     """Sums over some operators: units by class, bytes of constants, of kernels' scratch, of activations."""
@@ -56,6 +67,15 @@ class Work:
             self.tensor_bytes,
             self.largest_bytes,
         )
+
+    def add(self, cost: Cost) -> None:
+        """One operator more."""
+        for name, amount in cost.units:
+            self.units[name] = self.units.get(name, 0) + amount
+        self.operators += 1
+        self.weight_bytes += cost.weight_bytes
+        self.scratch_bytes = max(self.scratch_bytes, cost.scratch_bytes)
+        self.hold(cost.output_bytes)
 
     def hold(self, size_bytes: int) -> None:
         """One more activation, with what aligning it may cost."""
@@ -100,32 +120,27 @@ class Facts:
             self._scratch_bytes = operator.weights.elements // max(1, operator.weights.shape[0])
             self._fixed_bytes += BYTES_PER_CHANNEL + (4 * channels if operator.bias is None else 0)
 
-    def add_to(self, work: Work, region: Box, needs: Sequence[Box | None]) -> None:
+    def over(self, region: Box, needs: Sequence[Box | None]) -> Cost:
         """The operator over a region of its output, which reads so much of each input."""
         count = elements(region)
         worked = elements(needs[0]) if self._by_input and needs[0] else count
-        for name, amount in self._units:
-            work.units[name] = work.units.get(name, 0) + worked * amount
-        work.operators += 1
-        work.weight_bytes += self._fixed_bytes
+        weights, scratch = self._fixed_bytes, self._scratch_bytes
         if self._channel_bytes:
             channels = region.stops[-1] - region.starts[-1]
-            work.weight_bytes += channels * self._channel_bytes
-            work.scratch_bytes = max(work.scratch_bytes, self._scratch_bytes, channels * self._channel_scratch)
-        elif self._scratch_bytes:
-            work.scratch_bytes = max(work.scratch_bytes, self._scratch_bytes)
+            weights += channels * self._channel_bytes
+            scratch = max(scratch, channels * self._channel_scratch)
         for position, unit in self._constants:
             need = needs[position]
-            work.weight_bytes += elements(need) * unit if need else 0
-        work.hold(count * self.element_bytes)
+            weights += elements(need) * unit if need else 0
+        units = tuple((name, worked * amount) for name, amount in self._units)
+        return Cost(units, weights, scratch, count * self.element_bytes)
 
 
 Boxes = tuple[tuple[Tensor, Box], ...]
 """Parts of a graph's tensors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(msgspec.Struct, frozen=True):
     """One share: its work, what comes in, and what it has to give."""
 
     work: Work
@@ -134,24 +149,47 @@ class Measure:
     input_bytes: int
 
 
-class GraphFacts:
-    """What sweeps over one graph share."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.steps: list[tuple[Facts, Rule[Any]]] = [(Facts(each), rule_of(each)) for each in graph.operators]
-        self.last_read = {tensor: places[-1] for tensor, places in graph.consumers.items()}
-        self.last_read |= dict.fromkeys(graph.outputs, len(graph.operators))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(msgspec.Struct, frozen=True):
     """Who needs a box of a tensor, and for which region of its own output."""
 
     place: int
     region: Box
     need: Box
     size_bytes: int
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """An operator that has to compute a box: the region that it does compute, and what it reads."""
+
+    region: Box
+    cost: Cost
+    reads: tuple[tuple[Tensor, _Reader], ...]
+
+
+class GraphFacts:
+    """What sweeps over one graph share. The same boxes come again and again."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.operators: list[tuple[Facts, Rule[Any]]] = [(Facts(each), rule_of(each)) for each in graph.operators]
+        self.last_read = {tensor: places[-1] for tensor, places in graph.consumers.items()}
+        self.last_read |= dict.fromkeys(graph.outputs, len(graph.operators))
+        self._steps: dict[tuple[int, Box], _Step] = {}
+
+    def step(self, place: int, box: Box) -> _Step:
+        """The operator at a place, for a box of its output."""
+        found = self._steps.get((place, box))
+        if found is None:
+            facts, rule = self.operators[place]
+            region = rule.expand(facts.operator, box)
+            needs = rule.needs(facts.operator, region)
+            reads = tuple(
+                (source, _Reader(place, region, need, elements(need) * TYPE_BYTES[source.dtype]))
+                for source, need in zip(facts.operator.inputs, needs, strict=True)
+                if need is not None and not source.is_constant
+            )
+            found = self._steps[place, box] = _Step(region, facts.over(region, needs), reads)
+        return found
 
 
 class Sweep:
@@ -173,9 +211,7 @@ class Sweep:
 
     def _step(self, place: int) -> None:
         """One operator more at the front."""
-        facts, rule = self._facts.steps[place]
-        operator = facts.operator
-        tensor = operator.output
+        tensor = self._facts.graph.operators[place].output
         readers = self._readers.pop(tensor, [])
         boxes = [reader.need for reader in readers]
         if self._facts.last_read.get(tensor, -1) >= self._last:
@@ -185,14 +221,11 @@ class Sweep:
                 self._outputs.append((tensor, owned))
         if not boxes:
             return
-        region = rule.expand(operator, bounding(boxes) if len(boxes) > 1 else boxes[0])
-        needs = rule.needs(operator, region)
-        facts.add_to(self._work, region, needs)
-        self._slice(self._work, tensor, [region], readers)
-        for source, need in zip(operator.inputs, needs, strict=True):
-            if need is not None and not source.is_constant:
-                size_bytes = elements(need) * TYPE_BYTES[source.dtype]
-                self._readers.setdefault(source, []).append(_Reader(place, region, need, size_bytes))
+        step = self._facts.step(place, bounding(boxes) if len(boxes) > 1 else boxes[0])
+        self._work.add(step.cost)
+        self._slice(self._work, tensor, [step.region], readers)
+        for source, reader in step.reads:
+            self._readers.setdefault(source, []).append(reader)
 
     def _slice(self, work: Work, tensor: Tensor, pieces: list[Box], readers: Sequence[_Reader]) -> None:
         """What readers have to copy out of the pieces that lie there, as `cut_part` does it."""
@@ -202,7 +235,7 @@ class Sweep:
                 held = min((p for p in pieces if contains(p, reader.need)), key=elements)
             if held == reader.need:
                 continue
-            facts, rule = self._facts.steps[reader.place]
+            facts, rule = self._facts.operators[reader.place]
             if not rule.accepts(facts.operator, reader.region, reader.need, held):
                 work.slice(reader.size_bytes, reader.size_bytes // TYPE_BYTES[tensor.dtype])
                 pieces.append(reader.need)
@@ -232,7 +265,7 @@ def measure_part(part: Part) -> Measure:
     work = Work()
     for operator in part.operators:
         needs = tuple(whole_box(tensor.shape) for tensor in operator.inputs)
-        Facts(operator).add_to(work, whole_box(operator.output.shape), needs)
+        work.add(Facts(operator).over(whole_box(operator.output.shape), needs))
     for piece in part.inputs:
         work.hold(piece.local.size_bytes)
     return Measure(

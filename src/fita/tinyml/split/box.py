@@ -65,8 +65,11 @@ def with_axis(box: Box, axis: int, start: int, stop: int) -> Box:
 
 def merged(boxes: Iterable[Box]) -> tuple[Box, ...]:
     """Boxes that together hold each given one whole, joined where the joint box is no larger than the two."""
+    different = dict.fromkeys(boxes)
+    if len(different) == 1:
+        return tuple(different)
     kept: list[Box] = []
-    for box in boxes:
+    for box in different:
         grown = box
         while (other := next((k for k in kept if _joins(k, grown)), None)) is not None:
             kept.remove(other)

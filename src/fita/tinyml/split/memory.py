@@ -46,21 +46,14 @@ def segment_memory(segment: Segment) -> MemoryPlan:
     return MemoryPlan(arena_bytes=packing.size_bytes, offsets=offsets, optimal=packing.optimal)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaBounds:
-    """No arena of a segment is smaller than `least_bytes`; one of `enough_bytes` is found without a search."""
-
-    least_bytes: int
-    enough_bytes: int
+def least_arena_bytes(segment: Segment) -> int:
+    """What no arena of a segment can go below."""
+    return min(least_bytes(storages(segment, views)) for views in _choices(segment))
 
 
-def arena_bounds(segment: Segment) -> ArenaBounds:
-    """What `segment_memory` comes to, from below and from above."""
-    choices = [storages(segment, views) for views in _choices(segment)]
-    return ArenaBounds(
-        least_bytes=min(map(least_bytes, choices)),
-        enough_bytes=min(quick_packing(found).size_bytes for found in choices),
-    )
+def enough_arena_bytes(segment: Segment) -> int:
+    """The size of an arena that is found without a search."""
+    return min(quick_packing(storages(segment, views)).size_bytes for views in _choices(segment))
 
 
 def _choices(segment: Segment) -> list[Views]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+import msgspec
+
 from fita.tinyml.errors import SplitError
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import Conv2D, FullyConnected
@@ -30,8 +32,7 @@ class StageKind(StrEnum):
     """Input channels of the stage's last operator, which leaves int32 partial sums to the next stage."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(msgspec.Struct, frozen=True, kw_only=True):
     """Half-open range of a stage's `share_length`."""
 
     start: int

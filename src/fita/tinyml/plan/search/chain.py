@@ -32,7 +32,7 @@ class Objective(StrEnum):
 class SearchLimits:
     """When to stop looking for a proof, in one search.
 
-    `states` entered, options priced or measured (`evaluations`); with more unlike `groups` of devices the search is
+    `states` entered, options weighed (`evaluations`); with more unlike `groups` of devices the search is
     for layer cuts only, a beam of so many and `solver_s` seconds of HiGHS. `moves` are tried beyond chains.
     """
 

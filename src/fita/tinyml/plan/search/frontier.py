@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import add, le
+
+import msgspec
 
 from fita.tinyml.plan.search.option import Option
 
@@ -25,8 +26,7 @@ def plus(first: Cost, second: Cost) -> Cost:
     return (first[0] + second[0], first[1] + second[1], first[2] + second[2])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class Node(msgspec.Struct, frozen=True, eq=False):
     cost: Cost
     cut: int
     used: tuple[int, ...]
@@ -42,8 +42,7 @@ class Node:
         return tuple(reversed(found))
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True):
     """An option on from a cut: what it costs, and at least with all that follows."""
 
     total: Cost

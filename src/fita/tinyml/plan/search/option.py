@@ -7,18 +7,22 @@ but name are one group, and a choice is only how many of each group: which of th
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+
+import msgspec
+from msgspec.structs import replace
 
 from fita.tinyml.graph import live_tensors
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
 from fita.tinyml.plan.demand import Demand
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
+from fita.tinyml.split.stage import Share, Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
 """Beyond that many, halos and messages eat what another share would bring."""
@@ -53,7 +57,7 @@ def groups_of(setting: Setting) -> tuple[Group, ...]:
     kinds: list[DeviceModel] = []
     found: dict[tuple[int, bool, bool], list[DeviceModel]] = {}
     for device in setting.devices:
-        kind = replace(device, name="")
+        kind = dataclasses.replace(device, name="")
         if kind not in kinds:
             kinds.append(kind)
         key = (kinds.index(kind), device.name == setting.input_at, device.name == setting.result_at)
@@ -63,8 +67,7 @@ def groups_of(setting: Setting) -> tuple[Group, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """What an option costs, or at least costs. `busy_ns` is the longest that anything is busy for one frame."""
 
     latency_ns: int
@@ -76,8 +79,7 @@ class Price:
 _NOTHING = Price(0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Option:
+class Option(msgspec.Struct, frozen=True, eq=False):
     """Stages over operators first..last-1 and, for each segment of them, the groups of its copies.
 
     `needs` counts devices by group. Until it `is_priced`, `price` is a lower bound; until it `is_exact`, memory
@@ -102,6 +104,15 @@ class Option:
         return self.stages[0].kind is StageKind.WHOLE
 
 
+class _Team(msgspec.Struct, frozen=True, eq=False):
+    """Devices of one kind that share out a stage."""
+
+    numbers: tuple[int, ...]
+    groups: tuple[Group, ...]
+    hosts: tuple[tuple[int, ...], ...]
+    needs: tuple[int, ...]
+
+
 class OptionSource:
     """All options of a setting; makes each list once."""
 
@@ -111,6 +122,8 @@ class OptionSource:
         self.end = len(setting.graph.operators)
         self._known: dict[int, tuple[Option, ...]] = {}
         self._known_wholes: dict[int, tuple[Option, ...]] = {}
+        self._known_shares: dict[tuple[int, int], tuple[Share, ...]] = {}
+        self._known_teams: dict[int, tuple[_Team, ...]] = {}
         self._known_copies: dict[tuple[Option, int], tuple[Option, ...]] = {}
         self.evaluations = 0
 
@@ -172,7 +185,7 @@ class OptionSource:
             yield option
             return
         for hosts in self._copy_hosts(option, option.hosts[0][0], count):
-            stages = (replace(option.stages[0], copies=count),)
+            stages = (dataclasses.replace(option.stages[0], copies=count),)
             price = self.price(stages, (hosts,))
             yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
 
@@ -210,7 +223,7 @@ class OptionSource:
             for kind in (StageKind.ROWS, StageKind.OUTPUT_CHANNELS):
                 length = share_length(graph, Stage(first=first, last=last, kind=kind))
                 for count in range(2, min(length, SHARES_MAX, self._most_kin) + 1):
-                    stage = Stage(first=first, last=last, kind=kind, shares=even_shares(length, count))
+                    stage = Stage(first=first, last=last, kind=kind, shares=self._shares(length, count))
                     yield from self._shard_hosts(stage)
 
     @cached_property
@@ -221,18 +234,10 @@ class OptionSource:
         return max(sizes.values(), default=0)
 
     def _shard_hosts(self, stage: Stage) -> Iterator[Option]:
-        for team in self._teams(len(stage.shares)):
-            hosts = tuple((number,) for number in team)
-            price = self._bound(stage, [self.groups[number] for number in team])
+        for team in self._teams_of(len(stage.shares)):
+            price = self._bound(stage, team.groups)
             yield Option(
-                stage.first,
-                stage.last,
-                (stage,),
-                hosts,
-                self._needs(hosts),
-                price,
-                is_priced=False,
-                is_exact=False,
+                stage.first, stage.last, (stage,), team.hosts, team.needs, price, is_priced=False, is_exact=False
             )
 
     def _bound(self, stage: Stage, team: Sequence[Group]) -> Price:
@@ -255,6 +260,20 @@ class OptionSource:
         energy = device.energy_nj(whole.units) + round(link.nj_per_byte * (air_bytes + result_bytes))
         return Price(latency, compute, energy, air_bytes + result_bytes)
 
+    def _shares(self, length: int, count: int) -> tuple[Share, ...]:
+        if (length, count) not in self._known_shares:
+            self._known_shares[length, count] = even_shares(length, count)
+        return self._known_shares[length, count]
+
+    def _teams_of(self, count: int) -> tuple[_Team, ...]:
+        if count not in self._known_teams:
+            self._known_teams[count] = tuple(
+                _Team(numbers, tuple(self.groups[number] for number in numbers), hosts, self._needs(hosts))
+                for numbers in self._teams(count)
+                for hosts in [tuple((number,) for number in numbers)]
+            )
+        return self._known_teams[count]
+
     def _teams(self, count: int) -> Iterator[tuple[int, ...]]:
         """Each way of taking devices of one kind, those with a part in input and result first."""
         kins: dict[int, list[int]] = {}
@@ -275,9 +294,9 @@ class OptionSource:
         kind = StageKind.INPUT_CHANNELS
         length = share_length(self.setting.graph, Stage(first=first, last=first + 1, kind=kind))
         for count in range(2, min(length, SHARES_MAX, self._most_kin) + 1):
-            stage = Stage(first=first, last=first + 1, kind=kind, shares=even_shares(length, count))
-            for team in self._teams(count):
-                yield from self._summed(stage, team, operator)
+            stage = Stage(first=first, last=first + 1, kind=kind, shares=self._shares(length, count))
+            for team in self._teams_of(count):
+                yield from self._summed(stage, team.numbers, operator)
 
     def _summed(self, stage: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected) -> Iterator[Option]:
         link, count = self.setting.link, len(team)
