@@ -12,8 +12,8 @@ A slot is a number that the other side gives a segment; one device may hold seve
 | `frame <slot>`, then the bytes of all inputs | `ran <microseconds>`, then the bytes of all outputs |
 | `heap` | `heap <most bytes alive above the runtime's> <bytes free> <the runtime's bytes>` |
 
-An order that fails is answered with `error <what>`; the process goes on. `frame` is for speed: unlike `run` it does
-not look at the heap.
+An order that fails is answered with `error <what>`; the process goes on. `frame` is for speed: unlike `run` it
+does not look at the heap.
 """
 
 import gc
@@ -36,6 +36,7 @@ class Main:
 
     def __init__(self):
         self.segments = {}
+        self.passages = {}
         self.runtime = 0
         self.peak = 0
         self.block = None
@@ -64,6 +65,7 @@ class Main:
 
     def do_load(self, slot, path):
         self.segments.pop(slot, None)
+        self.passages.clear()
         self.block = None
         if not self.segments:
             gc.collect()
@@ -80,16 +82,19 @@ class Main:
     def do_edge(self, slot, number):
         self.say("edge", *self.segments[slot].edge(int(number)))
 
-    def large_block(self, segment):
-        # The other side wakes up for every piece: larger ones than a segment's own spare it that, given the room.
+    def prepare(self, slot, segment):
+        # What frames need again and again. The other side wakes up for every piece: larger ones than a segment's own
+        # spare it that, where there is room.
         if self.block is None:
             gc.collect()
             roomy = gc.mem_free() > 2 * _BLOCK_BYTES
             self.block = memoryview(bytearray(_BLOCK_BYTES) if roomy else segment.block)
-        return self.block
+        edges = [segment.edge(number) for number in range(len(segment))]
+        self.passages[slot] = tuple(
+            tuple((number, edge[3]) for number, edge in enumerate(edges) if edge[0] == direction) for direction in (0, 1)
+        )
 
-    def fill(self, segment, number, block):
-        left = segment.edge(number)[3]
+    def fill(self, segment, number, left, block):
         while left:
             got = _input.readinto(block if left >= len(block) else block[:left])
             if not got:
@@ -97,8 +102,7 @@ class Main:
             segment.move(number, block, got)
             left -= got
 
-    def drain(self, segment, number, block):
-        left = segment.edge(number)[3]
+    def drain(self, segment, number, left, block):
         while left:
             size = min(left, len(block))
             segment.move(number, block, size)
@@ -106,23 +110,22 @@ class Main:
             left -= size
 
     def do_feed(self, slot, number):
-        segment = self.segments[slot]
-        self.fill(segment, int(number), memoryview(segment.block))
+        segment, number = self.segments[slot], int(number)
+        self.fill(segment, number, segment.edge(number)[3], memoryview(segment.block))
         self.say("fed")
 
     def do_frame(self, slot):
         segment = self.segments[slot]
-        block = self.large_block(segment)
-        numbers = range(len(segment))
-        for number in numbers:
-            if not segment.edge(number)[0]:
-                self.fill(segment, number, block)
+        if slot not in self.passages:
+            self.prepare(slot, segment)
+        inputs, outputs = self.passages[slot]
+        for number, size in inputs:
+            self.fill(segment, number, size, self.block)
         start = time.ticks_us()
         segment.run()
         self.say("ran", time.ticks_diff(time.ticks_us(), start))
-        for number in numbers:
-            if segment.edge(number)[0]:
-                self.drain(segment, number, block)
+        for number, size in outputs:
+            self.drain(segment, number, size, self.block)
 
     def do_run(self, slot):
         segment = self.segments[slot]
@@ -136,9 +139,9 @@ class Main:
 
     def do_take(self, slot, number):
         segment, number = self.segments[slot], int(number)
-        segment.edge(number)
+        size = segment.edge(number)[3]
         self.say("taken")
-        self.drain(segment, number, memoryview(segment.block))
+        self.drain(segment, number, size, memoryview(segment.block))
 
     def do_heap(self):
         self.say("heap", self.peak, gc.mem_free(), self.runtime)
