@@ -17,7 +17,7 @@ from fita.tinyml.reader import read_model
 from fita.tinyml.segment import OUTSIDE, Accumulate, Box, PartialSum, SplitModel
 from fita.tinyml.split.check import check_split
 from fita.tinyml.split.cutter import Cutter
-from fita.tinyml.split.partition import partition, stage_of_segments, traffic_bytes
+from fita.tinyml.split.partition import partition, stage_of_segments
 from fita.tinyml.split.stage import Share, Stage, StageKind, even_shares
 
 PLAIN = Quantization(scale=0.5, zero_point=-3)
@@ -207,16 +207,6 @@ def test_a_cutter_cuts_a_stage_once() -> None:
     assert cutter.parts(rows) is cutter.parts(rows)
     split = partition(graph, [rows], cutter)
     assert split.segments[0].operators is cutter.parts(rows)[0].operators
-
-
-def test_traffic_between_parts_is_that_of_their_partition() -> None:
-    graph = Sketch().conv(3, 4).conv(3, 4).read()
-    stages = [stage(0, 1, StageKind.ROWS, 0, 4, 8), stage(1, 2, StageKind.OUTPUT_CHANNELS, 0, 1, 2, 4)]
-    cutter = Cutter(graph)
-    between = traffic_bytes(cutter.parts(stages[0]), cutter.parts(stages[1]))
-    split = partition(graph, stages, cutter)
-    assert between == {(a, b - 2): size for (a, b), size in traffic(split).items() if 0 <= a < 2 <= b}
-    assert sum(between.values()) == 3 * 256
 
 
 def test_damaged_splits_are_refused() -> None:

@@ -339,29 +339,36 @@ class OptionSource:
             return option
         self.evaluations += 1
         slack, sure = self.setting.slack_bytes, True
-        for demand, numbers in zip(self._demands(option.stages), option.hosts, strict=True):
+        demands = self._demands(option.stages)
+        for demand, numbers in zip(demands, option.hosts, strict=True):
             for number in set(numbers):
                 device = self.groups[number].device
                 fits = demand.fits if option.is_priced else demand.may_fit
                 if not fits(device, slack_bytes=slack):
                     return None
                 sure = sure and (option.is_priced or demand.surely_fits(device, slack_bytes=slack))
-        price = option.price if option.is_priced else self.price(option.stages, option.hosts)
+        price = option.price if option.is_priced else self._price(option.stages, option.hosts, demands)
         return replace(option, price=price, is_priced=True, is_exact=sure)
 
-    def _demands(self, stages: Sequence[Stage]) -> Iterator[Demand]:
-        before: Stage | None = None
-        for stage in stages:
-            yield from self.setting.table.demands(stage, before)
-            before = stage
+    def _demands(self, stages: Sequence[Stage]) -> list[Demand]:
+        befores = [None, *stages[:-1]]
+        return [
+            demand
+            for stage, before in zip(stages, befores, strict=True)
+            for demand in self.setting.table.demands(stage, before)
+        ]
 
     def price(self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]]) -> Price:
         """As `cost.evaluate` has it, for devices that nothing else in the chain uses."""
+        return self._price(stages, hosts, self._demands(stages))
+
+    def _price(
+        self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]], demands: Sequence[Demand]
+    ) -> Price:
         link, latency, busy, energy, air_bytes, place = self.setting.link, 0, 0, 0, 0, 0
-        before: Stage | None = None
         for stage in stages:
             arriving, compute, delivered = [], [], 0
-            for demand in self.setting.table.demands(stage, before):
+            for demand in demands[place : place + len(stage.shares)]:
                 groups = [self.groups[number] for number in hosts[place]]
                 place += 1
                 alone = groups[0] if len(groups) == 1 else None
@@ -375,7 +382,6 @@ class OptionSource:
                 busy = max(busy, compute[-1] // len(groups), port // len(groups))
             latency += arrival_ns(link, arriving, compute) + delivery_ns(link, delivered)
             air_bytes += sum(arriving) + delivered
-            before = stage
         return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
+
+import msgspec
 
 from fita.tinyml.operator import AveragePool2D, Conv2D, DepthwiseConv2D, MaxPool2D, Weighted, Window
 from fita.tinyml.segment import Box, SegmentOperator
@@ -17,8 +19,7 @@ HEIGHT, WIDTH, CHANNELS = 1, 2, 3
 WindowOperator = TypeVar("WindowOperator", Conv2D, DepthwiseConv2D, AveragePool2D, MaxPool2D)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
+class _Reach(msgspec.Struct, frozen=True):
     """What a range of outputs reads along one axis: start..stop of the input, and padding before and after."""
 
     start: int

@@ -1,0 +1,71 @@
+"""What is told of shares without cutting them, against the parts that the cutter makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fita.tinyml.generate import ModelSize, random_model
+from fita.tinyml.graph import Graph
+from fita.tinyml.plan.cost import traffic_bytes
+from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.sweep import GraphFacts, Sweep, measure_part
+from fita.tinyml.reader import read_model
+from fita.tinyml.split.cutter import Cutter
+from fita.tinyml.split.partition import partition
+from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
+
+SEEDS = st.integers(min_value=0, max_value=100_000)
+
+
+def drawn(seed: int) -> Graph:
+    return read_model(random_model(seed, ModelSize(operators=3 + seed % 14, side=12, channels=12)))
+
+
+def shared(graph: Graph, seed: int) -> Iterator[Stage]:
+    """Every stage, one kind and number of shares for each."""
+    kinds = (StageKind.WHOLE, StageKind.ROWS, StageKind.OUTPUT_CHANNELS)
+    for last in range(1, len(graph.operators) + 1):
+        for first in range(last):
+            stage = Stage(first=first, last=last, kind=kinds[(seed + first + last) % 3])
+            length = share_length(graph, stage)
+            count = 1 if stage.kind is StageKind.WHOLE else min(length, 2 + (seed + last) % 3)
+            yield Stage(first=first, last=last, kind=stage.kind, shares=even_shares(length, count))
+
+
+@settings(max_examples=25)
+@given(seed=SEEDS)
+def test_a_sweep_measures_the_parts_that_are_cut(seed: int) -> None:
+    graph = drawn(seed)
+    facts, cutter = GraphFacts(graph), Cutter(graph)
+    for stage in shared(graph, seed):
+        length = share_length(graph, stage)
+        for share, part in zip(stage.shares, cutter.parts(stage), strict=True):
+            found = Sweep(facts, stage.last, stage.kind, share, length).measure(stage.first)
+            wanted = measure_part(part)
+            assert (found.work, found.input_bytes) == (wanted.work, wanted.input_bytes)
+            assert set(found.inputs) == set(wanted.inputs)
+            assert set(found.outputs) == set(wanted.outputs)
+
+
+@settings(max_examples=25)
+@given(seed=SEEDS, data=st.data())
+def test_traffic_is_that_of_the_partition(seed: int, data: st.DataObject) -> None:
+    graph = drawn(seed)
+    stages: list[Stage] = []
+    while not stages or stages[-1].last < len(graph.operators):
+        first = stages[-1].last if stages else 0
+        last = data.draw(st.integers(min_value=first + 1, max_value=len(graph.operators)))
+        stages += [stage for stage in shared(graph, seed) if (stage.first, stage.last) == (first, last)]
+    table = DemandTable(graph)
+    befores = [None, *stages[:-1]]
+    demands = [
+        demand for stage, before in zip(stages, befores, strict=True) for demand in table.demands(stage, before)
+    ]
+    wanted: dict[tuple[int, int], int] = {}
+    for transfer in partition(graph, stages).transfers:
+        pair = (transfer.producer, transfer.consumer)
+        wanted[pair] = wanted.get(pair, 0) + transfer.size_bytes
+    assert traffic_bytes(graph, demands) == wanted
