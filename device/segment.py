@@ -41,6 +41,9 @@ def read_header(file):
         raise SegmentError("the header contradicts itself")
     if constants_at + constant_bytes != _number(header, 8):
         raise SegmentError("the header contradicts itself")
+    if (_number(header, 8) | _number(header, 28)) >> 30:
+        # On 32 bits, not even a size that can be asked for.
+        raise SegmentError("larger than any device")
     return header
 
 

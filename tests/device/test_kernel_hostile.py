@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kernel_case import Case, cases, hold_against_reference
+from kernel_kind import KINDS, Kind
 
 from fita.simulator.errors import SegmentProcessError
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import compile_segment_firmware
 from fita.simulator.segment_process import SegmentProcess
 from fita.tinyml.generate import ModelSize
 from fita.tinyml.pack.layout import HEADER_BYTES, content_digest, encode
@@ -47,11 +46,16 @@ WILD = (
 )
 
 
-@pytest.fixture(scope="module", params=["viper", "native"])
-def device(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmentProcess]:
-    folder = tmp_path_factory.mktemp(f"hostile-{request.param}")
-    compile_segment_firmware(folder, native=build_native("x64") if request.param == "native" else None)
-    with SegmentProcess(request.param, folder, HEAP_BYTES) as process:
+@pytest.fixture(scope="module", params=["viper", "native", "viper on ARM", "native on ARM"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def device(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmentProcess]:
+    folder = tmp_path_factory.mktemp("hostile")
+    kind.compile(folder)
+    with kind.device(folder, HEAP_BYTES) as process:
         yield process
 
 
@@ -72,7 +76,7 @@ def attempt(device: SegmentProcess, path: Path, data: bytes) -> str:
     return said
 
 
-def test_damaged_files_are_refused(device: SegmentProcess, tmp_path: Path) -> None:
+def test_damaged_files_are_refused(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     found = all_cases(8)
     for _ in range(FILES):
@@ -84,10 +88,10 @@ def test_damaged_files_are_refused(device: SegmentProcess, tmp_path: Path) -> No
             content[int(random.integers(len(content)))] ^= 1 << int(random.integers(8))
         said = attempt(device, tmp_path / "damaged.fits", bytes(content))
         assert "SegmentError" in said or "out of memory" in said, said
-    hold_against_reference(device, tmp_path, found[0])
+    hold_against_reference(device, tmp_path, found[0], kind.slack_bytes)
 
 
-def test_wild_records_with_a_right_digest_do_no_harm(device: SegmentProcess, tmp_path: Path) -> None:
+def test_wild_records_with_a_right_digest_do_no_harm(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     found = all_cases(25)
     refused = 0
@@ -100,10 +104,10 @@ def test_wild_records_with_a_right_digest_do_no_harm(device: SegmentProcess, tmp
         hostile = replace(file, operators=tuple(tuple(words) for words in records))
         refused += "record at word" in attempt(device, tmp_path / "hostile.fits", encode(hostile))
     assert refused > FILES / 4, "hardly anything was refused"
-    hold_against_reference(device, tmp_path, found[0])
+    hold_against_reference(device, tmp_path, found[0], kind.slack_bytes)
 
 
-def test_wild_headers_with_a_right_digest_do_no_harm(device: SegmentProcess, tmp_path: Path) -> None:
+def test_wild_headers_with_a_right_digest_do_no_harm(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     found = all_cases(8)
     for _ in range(FILES // 2):
@@ -113,10 +117,10 @@ def test_wild_headers_with_a_right_digest_do_no_harm(device: SegmentProcess, tmp
         content[place : place + 4] = wild.to_bytes(4, "little")
         content[HEADER_BYTES - 32 : HEADER_BYTES] = content_digest(bytes(content))
         attempt(device, tmp_path / "hostile.fits", bytes(content))
-    hold_against_reference(device, tmp_path, found[0])
+    hold_against_reference(device, tmp_path, found[0], kind.slack_bytes)
 
 
-def test_wild_edges_with_a_right_digest_are_refused(device: SegmentProcess, tmp_path: Path) -> None:
+def test_wild_edges_with_a_right_digest_are_refused(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     found = [case for case in all_cases(8) if case.packed.file.edges]
     for _ in range(FILES // 2):
@@ -131,4 +135,4 @@ def test_wild_edges_with_a_right_digest_are_refused(device: SegmentProcess, tmp_
         said = attempt(device, tmp_path / "hostile.fits", encode(replace(file, edges=tuple(edges))))
         if place > 0:
             assert "record at word" in said
-    hold_against_reference(device, tmp_path, found[0])
+    hold_against_reference(device, tmp_path, found[0], kind.slack_bytes)
