@@ -48,23 +48,23 @@ _CHAIN_OPERATORS = 4
 _CHAIN_PARTS = (1, 2, 4)
 
 _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
-    ((1, 16, 16, 1), sized.convolution(3, 16)),
-    ((1, 32, 32, 3), sized.convolution(3, 16, stride=2)),
-    ((1, 16, 16, 16), sized.convolution(3, 16)),
-    ((1, 8, 8, 24), sized.convolution(3, 32)),
-    ((1, 6, 6, 48), sized.convolution(3, 48)),
-    ((1, 8, 8, 16), sized.convolution(5, 16)),
-    ((1, 16, 16, 24), sized.convolution(1, 32)),
-    ((1, 12, 12, 32), sized.convolution(1, 64, stride=2)),
-    ((1, 8, 8, 64), sized.convolution(1, 96)),
-    ((1, 4, 4, 160), sized.convolution(1, 160)),
-    ((1, 2, 2, 320), sized.convolution(1, 256)),
-    ((1, 24, 24, 16), sized.depthwise()),
-    ((1, 16, 16, 32), sized.depthwise(stride=2)),
-    ((1, 8, 8, 96), sized.depthwise()),
-    ((1, 8, 8, 96), sized.depthwise(stride=2)),
-    ((1, 4, 4, 192), sized.depthwise()),
-    ((1, 4, 2, 256), sized.depthwise()),
+    ((1, 16, 16, 1), sized.convolution(3, 16, relu=True)),
+    ((1, 32, 32, 3), sized.convolution(3, 16, stride=2, relu=True)),
+    ((1, 16, 16, 16), sized.convolution(3, 16, relu=True)),
+    ((1, 8, 8, 24), sized.convolution(3, 32, relu=True)),
+    ((1, 6, 6, 48), sized.convolution(3, 48, relu=True)),
+    ((1, 8, 8, 16), sized.convolution(5, 16, relu=True)),
+    ((1, 16, 16, 24), sized.convolution(1, 32, relu=True)),
+    ((1, 12, 12, 32), sized.convolution(1, 64, stride=2, relu=True)),
+    ((1, 8, 8, 64), sized.convolution(1, 96, relu=True)),
+    ((1, 4, 4, 160), sized.convolution(1, 160, relu=True)),
+    ((1, 2, 2, 320), sized.convolution(1, 256, relu=True)),
+    ((1, 24, 24, 16), sized.depthwise(relu=True)),
+    ((1, 16, 16, 32), sized.depthwise(stride=2, relu=True)),
+    ((1, 8, 8, 96), sized.depthwise(relu=True)),
+    ((1, 8, 8, 96), sized.depthwise(stride=2, relu=True)),
+    ((1, 4, 4, 192), sized.depthwise(relu=True)),
+    ((1, 4, 2, 256), sized.depthwise(relu=True)),
     ((1, 40), sized.dense(10)),
     ((1, 256), sized.dense(64)),
     ((1, 1024), sized.dense(128)),
@@ -79,7 +79,7 @@ _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
     ((1, 12, 12, 24), sized.pad),
     ((1, 12, 12, 24), sized.transpose),
 )
-"""Shapes of inputs and what runs over them.
+"""Shapes of inputs and what runs over them, as in models: a processor cannot guess which outputs a RELU clamps.
 
 Where operators of one class differ, the dearer one that models have more of stands for all: ADD, not MUL, and
 QUANTIZE, which meets whole images, not DEQUANTIZE, which meets a few results.

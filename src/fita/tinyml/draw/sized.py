@@ -13,12 +13,16 @@ Sized = Callable[[ModelBuilder, Value], Value]
 
 QUANTIZATION = Quantization(scale=0.05, zero_point=-3)
 """Of every activation that is free to choose."""
-_WINDOW = {"Padding": 0, "FusedActivationFunction": 0}
+_NONE, _RELU = 0, 1
 _DILATION = {"DilationWFactor": 1, "DilationHFactor": 1}
 
 
 def _strides(stride: int) -> dict[str, int]:
     return {"StrideW": stride, "StrideH": stride}
+
+
+def _window(stride: int, relu: bool) -> dict[str, int]:
+    return {"Padding": 0, "FusedActivationFunction": _RELU if relu else _NONE, **_strides(stride), **_DILATION}
 
 
 def _weights(builder: ModelBuilder, shape: tuple[int, ...], axis: int) -> list[int]:
@@ -30,7 +34,7 @@ def _weights(builder: ModelBuilder, shape: tuple[int, ...], axis: int) -> list[i
     return [builder.weights(content, scales, axis), bias.number]
 
 
-def convolution(window: int, channels: int, stride: int = 1) -> Sized:
+def convolution(window: int, channels: int, stride: int = 1, *, relu: bool = False) -> Sized:
     """CONV_2D with a square window; a pointwise one for a window of 1."""
 
     def build(builder: ModelBuilder, data: Value) -> Value:
@@ -38,13 +42,13 @@ def convolution(window: int, channels: int, stride: int = 1) -> Sized:
         return builder.operator(
             "CONV_2D", [data.number, *_weights(builder, (channels, window, window, depth), 0)],
             shape=(1, -(-height // stride), -(-width // stride), channels), quantization=QUANTIZATION,
-            **_WINDOW, **_strides(stride), **_DILATION,
+            **_window(stride, relu),
         )  # fmt: skip
 
     return build
 
 
-def depthwise(stride: int = 1) -> Sized:
+def depthwise(stride: int = 1, *, relu: bool = False) -> Sized:
     """DEPTHWISE_CONV_2D with a window of 3x3."""
 
     def build(builder: ModelBuilder, data: Value) -> Value:
@@ -52,7 +56,7 @@ def depthwise(stride: int = 1) -> Sized:
         return builder.operator(
             "DEPTHWISE_CONV_2D", [data.number, *_weights(builder, (1, 3, 3, depth), 3)],
             shape=(1, -(-height // stride), -(-width // stride), depth), quantization=QUANTIZATION,
-            DepthMultiplier=1, **_WINDOW, **_strides(stride), **_DILATION,
+            DepthMultiplier=1, **_window(stride, relu),
         )  # fmt: skip
 
     return build
