@@ -44,7 +44,7 @@ __all__ = [
     "Activation", "Add", "Array", "AveragePool2D", "Clamp", "Concatenation", "Conv2D", "DType", "DepthwiseConv2D",
     "Dequantize", "FullyConnected", "Graph", "Lookup", "MaxPool2D", "Mean", "Mul", "Operator", "OperatorBase",
     "OperatorClass", "Pad", "Pool", "Quantize", "Requantization", "Rescale", "Reshape", "Softmax", "StridedSlice",
-    "Sub", "Tensor", "Transpose", "TwoInputs", "Weighted", "Window", "live_tensors", "macs_by_class",
+    "Sub", "Tensor", "Transpose", "TwoInputs", "Weighted", "Window", "live_tensors",
     "peak_activation_bytes",
 ]  # fmt: skip
 
@@ -100,14 +100,6 @@ def live_tensors(graph: Graph) -> tuple[tuple[Tensor, ...], ...]:
 
 def _by_index(item: tuple[Tensor, int, int]) -> int:
     return item[0].index
-
-
-def macs_by_class(graph: Graph) -> dict[OperatorClass, int]:
-    """Work of the whole graph for each operator class that occurs in it."""
-    totals: dict[OperatorClass, int] = {}
-    for operator in graph.operators:
-        totals[operator.operator_class] = totals.get(operator.operator_class, 0) + operator.macs
-    return totals
 
 
 def peak_activation_bytes(graph: Graph) -> int:

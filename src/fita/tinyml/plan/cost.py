@@ -223,6 +223,20 @@ def traffic_bytes(graph: Graph, demands: Sequence[Demand]) -> dict[tuple[int, in
     return found
 
 
+def least_period_ns(setting: Setting) -> int:
+    """What no plan's period can go below: all devices busy all the time with what is computed at least once.
+
+    A device does in a nanosecond at most that part of a fastest device's work by which it is slower with the
+    operators that it is best at.
+    """
+    (whole,) = setting.table.demands(Stage(first=0, last=len(setting.graph.operators)))
+    speeds = [device.ns_per_unit for device in setting.devices]
+    fastest = {name: min(each[name] for each in speeds) for name in whole.units}
+    timed = [name for name in fastest if fastest[name] > 0]
+    together = sum(max((fastest[name] / each[name] for name in timed), default=1.0) for each in speeds)
+    return int(sum(fastest[name] * count for name, count in whole.units.items()) / together)
+
+
 def use_of(device: DeviceModel, hosted: Sequence[tuple[Demand, int]]) -> DeviceUse:
     """What demands, each with its busy time, take of a device together."""
     return DeviceUse(

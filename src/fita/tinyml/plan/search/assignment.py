@@ -8,18 +8,17 @@ left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import add, le
 from typing import Any
 
+from fita.tinyml.plan.cost import least_period_ns
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, SearchLimits, Stopped
 from fita.tinyml.plan.search.frontier import Cost
 from fita.tinyml.plan.search.option import Option, OptionSource
 
 _SCALE = 1e-6
-_ROUNDS_MAX = 8
-"""Solutions with an option that turns out not to fit, before the beam's chain has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class AssignmentSearch:
         ways = _Ways(self._source, self._price)
         best = _beam(ways, self._limits.beam)
         self._bound = ways.least
+        if self._objective is Objective.THROUGHPUT:
+            self._bound = max(self._bound, least_period_ns(self._source.setting))
         solved = _solve(ways, best, self._limits.solver_s) if self._limits.solver_s > 0 else None
         if solved is not None:
             options, dual = solved
@@ -91,6 +92,7 @@ class _Ways:
         self.behind = self._rests()
         self.before = self._reaches()
         self._fits: dict[Option, bool] = {}
+        self._ranked: dict[int, dict[int, list[Option]]] = {}
 
     @property
     def least(self) -> int:
@@ -109,6 +111,16 @@ class _Ways:
     def single(self, option: Option) -> int:
         """What one option adds to a relaxed cost: for a peak, the peak."""
         return self.price.peak(option) if self.price.peak else self.price.adds(option)
+
+    def ranked(self, cut: int) -> dict[int, list[Option]]:
+        """The options from a cut on that lead to the end, the cheapest first, for each cut that they lead to."""
+        if cut not in self._ranked:
+            found: dict[int, list[Option]] = {}
+            for option in sorted(self.source.wholes(cut), key=lambda each: (self.single(each), each.hosts)):
+                if self.behind[option.last] is not None:
+                    found.setdefault(option.last, []).append(option)
+            self._ranked[cut] = found
+        return self._ranked[cut]
 
     def _rests(self) -> list[int | None]:
         rest: list[int | None] = [None] * self.end + [0]
@@ -178,17 +190,20 @@ def _beam(ways: _Ways, width: int) -> tuple[Option, ...] | None:
 
 def _extend(ways: _Ways, partial: _Partial, cut: int, waiting: Sequence[list[_Partial]]) -> None:
     """By every option, the cheapest few for each next cut."""
-    nexts: dict[int, list[Option]] = {}
-    for option in ways.source.wholes(cut):
-        if ways.behind[option.last] is not None and all(map(le, map(add, partial.used, option.needs), ways.sizes)):
-            nexts.setdefault(option.last, []).append(option)
-    for last, options in nexts.items():
-        for option in sorted(options, key=lambda each: (ways.single(each), each.hosts))[:_BRANCHES]:
+    for last, options in ways.ranked(cut).items():
+        taken = 0
+        for option in options:
+            number = option.hosts[0][0]
+            if partial.used[number] == ways.sizes[number]:
+                continue
+            used = (*partial.used[:number], partial.used[number] + 1, *partial.used[number + 1 :])
             peak = max(partial.peak, ways.price.peak(option)) if ways.price.peak else 0
-            used = tuple(map(add, partial.used, option.needs))
             waiting[last].append(
                 _Partial(partial.total + ways.price.adds(option), peak, used, (*partial.options, option))
             )
+            taken += 1
+            if taken == _BRANCHES:
+                break
 
 
 _BRANCHES = 3
@@ -203,7 +218,8 @@ def _solve(
     except ImportError:
         return None
     ceiling = ways.price.of(known) if known else None
-    for _ in range(_ROUNDS_MAX):
+    deadline = time.monotonic() + solver_s
+    while (left_s := deadline - time.monotonic()) > 0:
         options = ways.below(ceiling)
         if not options:
             return (), ceiling or 0
@@ -212,7 +228,7 @@ def _solve(
         solver: Any = silent()
         for name, value in (
             ("output_flag", False),
-            ("time_limit", solver_s),
+            ("time_limit", left_s),
             ("threads", 1),
             ("random_seed", 1),
         ):

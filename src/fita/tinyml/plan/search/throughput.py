@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fita.tinyml.graph import macs_by_class
+from fita.tinyml.plan.cost import least_period_ns
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Stopped
 from fita.tinyml.plan.search.frontier import Cost, Options, Ways
 from fita.tinyml.plan.search.option import Option, OptionSource
@@ -36,12 +36,8 @@ class ThroughputSearch:
 
     def all(self, ceiling: Cost | None) -> Answer:
         found = self._shortest(self._source.from_cut, ceiling[0] if ceiling else None)
-        return Stopped(max(found.bound, self._least_period())) if isinstance(found, Stopped) else found
-
-    def _least_period(self) -> int:
-        """All devices, each as fast as the fastest, busy all the time with what is computed at least once."""
-        units = macs_by_class(self._source.setting.graph)
-        return min(group.device.compute_ns(units, 0) for group in self._source.groups) // self._devices
+        least = least_period_ns(self._source.setting)
+        return Stopped(max(found.bound, least)) if isinstance(found, Stopped) else found
 
     def _shortest(self, options: Options, ceiling_ns: int | None) -> Answer:
         """Below the ceiling, if there is one."""
