@@ -150,6 +150,11 @@ class SegmentProcess:
         return self._pipe(self._process.stdout).fileno()
 
     @property
+    def pid(self) -> int:
+        """Of the interpreter."""
+        return self._process.pid
+
+    @property
     def owed(self) -> int:
         """Orders that have been posted and not been answered."""
         return len(self._awaited)
