@@ -3,7 +3,7 @@
 Small instances (3-5 operators, three devices) are held against an enumeration of every chain over named devices,
 larger ones (8-18 operators, six devices) against an integer program over the same kinds of stages; see
 `benchmarks.plan_space`. Larger ones are planned twice: within the limits that hold where a gateway plans, and,
-called patient, within those of the command line, which waits for a proof.
+called patient, with time for a proof.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from fita.tinyml.plan.planner import setting_of
 from fita.tinyml.plan.search.chain import Objective, SearchLimits
 from fita.tinyml.reader import read_model
 
-_PATIENT = SearchLimits(states=400_000, evaluations=600, moves=200)
-"""As `fita model plan` has it."""
+_PATIENT = SearchLimits(states=400_000, evaluations=10_000, moves=200)
 _KIB = 1024
 
 
