@@ -8,7 +8,6 @@ processors are easily had; a third segment only joins their results.
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Figure, emit, parser
-from fita.simulator.inference import InferenceDevice, SplitDevices
+from fita.simulator.inference import InferenceDevice, SplitDevices, processors
 from fita.simulator.native_kernel import build_native
 from fita.simulator.segment_firmware import THIS_MACHINE
 from fita.simulator.speed import SpeedMeter
@@ -76,7 +75,7 @@ class Case:
 
     def simulated_ms(self, speeds: Speeds) -> float:
         plan = plan_of(self.graph, self.stages, speeds)
-        return simulate(plan, processors=len(os.sched_getaffinity(0))).latency_ns / 1e6
+        return simulate(plan, processors=len(processors())).latency_ns / 1e6
 
 
 def splits(name: str, graph: Graph) -> Iterator[tuple[str, tuple[Stage, ...]]]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fita.tinyml.graph import Graph
+    from fita.tinyml.plan.device import DeviceModel
     from fita.tinyml.plan.plan import Plan
+    from fita.tinyml.plan.speed import Speeds
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file, quantised to int8.", dir_okay=False)]
 
@@ -56,7 +58,6 @@ def plan(
     import msgspec
 
     from fita.base.errors import ConfigurationError
-    from fita.tinyml.plan.device import NATIVE, VIPER, parse_devices
     from fita.tinyml.plan.plan import document_of
     from fita.tinyml.plan.planner import plan_model
     from fita.tinyml.plan.search.chain import Objective, SearchLimits
@@ -66,11 +67,10 @@ def plan(
             f"no objective is called {objective!r}", hint=f"use one of {', '.join(Objective)}"
         )
     graph = read_graph(model)
-    parsed = parse_devices(devices, flash_bytes=_flash_bytes(flash), speeds=NATIVE if native else VIPER)
     measured = read_speeds(speeds, native=native or None) if speeds is not None else None
     found = plan_model(
         graph,
-        [measured.on(device) for device in parsed] if measured is not None else parsed,
+        _devices(devices, flash, measured, native=native),
         link_of(link, measured),
         Objective(objective),
         input_at=input_at or None,
@@ -85,6 +85,13 @@ def plan(
     _print_plan(found, lost=lost)
     if svg is not None:
         typer.echo(f"picture: {svg}")
+
+
+def _devices(text: str, flash: str, measured: Speeds | None, *, native: bool) -> list[DeviceModel]:
+    from fita.tinyml.plan.device import NATIVE, VIPER, parse_devices
+
+    parsed = parse_devices(text, flash_bytes=_flash_bytes(flash), speeds=NATIVE if native else VIPER)
+    return [measured.on(device) if measured is not None else device for device in parsed]
 
 
 def _flash_bytes(text: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -113,9 +112,10 @@ def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Path | None, *, 
 
 def _simulated_ms(plan: Plan) -> float:
     """One frame on this machine, whose processors the devices share."""
+    from fita.simulator.inference import processors
     from fita.tinyml.plan.simulate import simulate
 
-    return simulate(plan, processors=len(os.sched_getaffinity(0))).latency_ns / 1e6
+    return simulate(plan, processors=len(processors())).latency_ns / 1e6
 
 
 def read_graph(path: Path) -> Graph:

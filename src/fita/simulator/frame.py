@@ -117,13 +117,11 @@ class Frame:
         self.most_at_once = max(self.most_at_once, len(self._working))
 
     def _heard(self) -> list[SegmentProcess]:
-        """The devices at work that have something to say, in the order in which they were told to."""
+        """The devices at work that have something to say, or the one whose time to say something is over."""
         first = min(self._working, key=lambda process: process.deadline)
         wait_s = max(0.0, first.deadline - time.monotonic())
         ready, _, _ = select.select(list(self._working), [], [], wait_s)
-        if not ready:
-            raise first.silent()
-        return ready
+        return ready or [first]
 
     def _finished(self, segment: _Segment) -> list[tuple[int, bytes]]:
         """The outputs of a segment that has run."""

@@ -167,15 +167,14 @@ class SegmentProcess:
     def receive(self) -> list[Answer]:
         """Answers that are whole, after one look into the pipe, which waits for the deadline when it is empty."""
         if not select.select([self.fileno()], [], [], max(0.0, self._deadline - time.monotonic()))[0]:
-            raise self.silent()
+            raise self._silent()
         data = os.read(self.fileno(), 65536)
         if not data:
             raise self._ended()
         self._left += data
         return list(self._answers())
 
-    def silent(self) -> SegmentProcessError:
-        """The error for a device whose deadline has passed."""
+    def _silent(self) -> SegmentProcessError:
         return SegmentProcessError(self.name, f"has not answered for {DEADLINE_S:.0f} s")
 
     def _ask(self, order: str, wanted: str) -> Answer:
@@ -219,7 +218,7 @@ class SegmentProcess:
             while left:
                 left = left[pipe.write(left) or 0 :]
                 if left and not select.select([], [pipe], [], max(0.0, self._deadline - time.monotonic()))[1]:
-                    raise self.silent()
+                    raise self._silent()
         except BrokenPipeError as error:
             raise self._ended() from error
 
