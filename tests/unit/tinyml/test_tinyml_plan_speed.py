@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from fita.tinyml.plan.speed import Speeds, decode_speeds, encode_speeds
 from fita.tinyml.reader import read_model
 from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
 
+ROOT = Path(__file__).parents[3]
 GRAPH = read_model((resource_folder("models") / "digits.tflite").read_bytes(), "digits")
 MINIMAL: dict[str, Any] = {"version": 1, "kernels": "viper", "ns_per_unit": {"conv": 250}, "operator_ns": 100_000}
 
@@ -57,6 +59,15 @@ def test_a_person_need_not_write_every_class() -> None:
     found = decode_speeds(json.dumps({**MINIMAL, "ns_per_unit": {"conv": 10, "pool": 99}}).encode())
     assert found.ns_per_unit == {**speed_table(10.0), OperatorClass.POOL: 99.0}
     assert found.link is None
+
+
+def test_the_documented_file_is_one() -> None:
+    page = (ROOT / "docs" / "reference" / "speeds.md").read_text(encoding="utf-8")
+    found = decode_speeds(page.split("```json\n")[1].split("```")[0].encode())
+    assert found.ns_per_unit[OperatorClass.OUTPUT] == 900
+    assert found.link is not None
+    assert found.link.name == "mesh"
+    assert all(name.value in page for name in OperatorClass)
 
 
 @pytest.mark.parametrize(
