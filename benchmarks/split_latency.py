@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Figure, emit, parser
-from fita.simulator.inference import InferenceDevice, SplitDevices, processors
+from fita.simulator.frame import processors
+from fita.simulator.inference import InferenceDevice, SplitDevices
 from fita.simulator.native_kernel import build_native
 from fita.simulator.segment_firmware import THIS_MACHINE
 from fita.simulator.speed import SpeedMeter

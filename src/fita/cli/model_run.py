@@ -112,7 +112,7 @@ def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Path | None, *, 
 
 def _simulated_ms(plan: Plan) -> float:
     """One frame on this machine, whose processors the devices share."""
-    from fita.simulator.inference import processors
+    from fita.simulator.frame import processors
     from fita.tinyml.plan.simulate import simulate
 
     return simulate(plan, processors=len(processors())).latency_ns / 1e6

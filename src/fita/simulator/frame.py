@@ -7,14 +7,37 @@ from one device to the next, one message after the other.
 
 from __future__ import annotations
 
+import os
 import select
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fita.simulator.segment_process import Answer, SegmentProcess
 from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
+
+
+def processors() -> list[int]:
+    """Those of this machine that this process and the devices may use, by number."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def _part(processes: Iterable[SegmentProcess]) -> None:
+    """Each on a processor of its own, as far as there are so many.
+
+    Left to itself, the kernel keeps two that were woken together on one of them for some milliseconds.
+    """
+    used = Counter(process.processor for process in processes)
+    for process in processes:
+        if process.processor is None:
+            process.processor = min(processors(), key=lambda number: (used[number], number))
+            used[process.processor] += 1
+            with suppress(ProcessLookupError):  # one that has ended says so by its pipe
+                os.sched_setaffinity(process.pid, {process.processor})
+
 
 Messages = dict[int, bytes]
 """Bytes of transfers by their number in the split."""
@@ -114,6 +137,8 @@ class Frame:
             process.post_frame(slot, b"".join(held[number] for number in segment.inputs), segment.size_bytes)
         segment.started = True
         self._working[process] = segment
+        if len(self._working) > 1:
+            _part(self._working)
         self.most_at_once = max(self.most_at_once, len(self._working))
 
     def _heard(self) -> list[SegmentProcess]:

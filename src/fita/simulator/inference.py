@@ -6,12 +6,10 @@ takes is measured on its device. Bytes are carried by this process: the link of 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -27,11 +25,6 @@ from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
 from fita.tinyml.segment import OUTSIDE, SplitModel, Transfer
 from fita.tinyml.tensor import Array, Tensor
-
-
-def processors() -> list[int]:
-    """Those of this machine that its processes may use, by number. Devices get them in turn."""
-    return sorted(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +115,10 @@ class SplitDevices:
     def _start(self) -> None:
         folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="fita-segments-")))
         compile_segment_firmware(folder, self._processor, self._native_module)
-        for number, processor in zip(sorted(set(self._placement)), cycle(processors())):
+        for number in sorted(set(self._placement)):
             device = self._devices[number]
-            process = self._stack.enter_context(SegmentProcess(device.name, folder, device.heap_bytes))
-            # Left to itself, the kernel keeps two that were woken together on one processor for milliseconds.
-            os.sched_setaffinity(process.pid, {processor})
-            self._processes[number] = process
+            process = SegmentProcess(device.name, folder, device.heap_bytes)
+            self._processes[number] = self._stack.enter_context(process)
         for packed, number in zip(self._packed, self._placement, strict=True):
             path = folder / f"segment-{packed.file.index}.fits"
             path.write_bytes(packed.data)

@@ -76,6 +76,8 @@ class SegmentProcess:
 
     def __init__(self, name: str, firmware: Path, heap_bytes: int, *, interpreter: Sequence[str] = ()) -> None:
         self.name = name
+        self.processor: int | None = None
+        """Of this machine, which it has been told to keep to."""
         self._left = b""
         self._awaited: deque[_Awaited] = deque()
         self._deadline = 0.0
