@@ -11,6 +11,10 @@ from fita.tinyml.generate import ModelSize, random_model
 from fita.tinyml.graph import Graph
 from fita.tinyml.plan.cost import traffic_bytes
 from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.link import LINKS
+from fita.tinyml.plan.planner import setting_of
+from fita.tinyml.plan.search.option import OptionSource
 from fita.tinyml.plan.sweep import GraphFacts, Sweep, measure_part
 from fita.tinyml.reader import read_model
 from fita.tinyml.split.cutter import Cutter
@@ -35,7 +39,7 @@ def shared(graph: Graph, seed: int) -> Iterator[Stage]:
             yield Stage(first=first, last=last, kind=stage.kind, shares=even_shares(length, count))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_a_sweep_measures_the_parts_that_are_cut(seed: int) -> None:
     graph = drawn(seed)
@@ -50,7 +54,7 @@ def test_a_sweep_measures_the_parts_that_are_cut(seed: int) -> None:
             assert set(found.outputs) == set(wanted.outputs)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=SEEDS, data=st.data())
 def test_traffic_is_that_of_the_partition(seed: int, data: st.DataObject) -> None:
     graph = drawn(seed)
@@ -69,3 +73,19 @@ def test_traffic_is_that_of_the_partition(seed: int, data: st.DataObject) -> Non
         pair = (transfer.producer, transfer.consumer)
         wanted[pair] = wanted.get(pair, 0) + transfer.size_bytes
     assert traffic_bytes(graph, demands) == wanted
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS)
+def test_no_share_costs_less_than_its_bound(seed: int) -> None:
+    graph = drawn(seed)
+    link = LINKS[sorted(LINKS)[seed % len(LINKS)]]
+    devices = [DeviceModel(name=f"device{number}", ram_bytes=1 << 20) for number in range(4)]
+    source = OptionSource(setting_of(graph, devices, link, result_at="" if seed % 3 else None))
+    for first in range(len(graph.operators)):
+        for option in source.from_cut(first):
+            if option.is_priced:
+                continue
+            found = source.price(option.stages, option.hosts)
+            for name in ("latency_ns", "busy_ns", "energy_nj", "air_bytes"):
+                assert getattr(option.price, name) <= getattr(found, name), (option, name)

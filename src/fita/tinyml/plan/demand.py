@@ -13,15 +13,13 @@ from functools import cached_property
 import msgspec
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.operator import Concatenation, OperatorBase, OperatorClass, Window
+from fita.tinyml.operator import OperatorClass
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.sweep import Boxes, GraphFacts, Measure, Sweep, measure_part, size_bytes
 from fita.tinyml.segment import Segment
-from fita.tinyml.split.box import whole_box
 from fita.tinyml.split.cutter import Cutter
 from fita.tinyml.split.memory import enough_arena_bytes, least_arena_bytes, segment_memory
 from fita.tinyml.split.part import Part
-from fita.tinyml.split.rule.table import rule_of
 from fita.tinyml.split.stage import Share, Stage, StageKind, share_length
 
 _SEGMENT_RAM_BYTES = 1300
@@ -147,7 +145,6 @@ class DemandTable:
         self._inputs, self._outputs = set(graph.inputs), set(graph.outputs)
         self._known: dict[tuple[int, int, StageKind, tuple[Share, ...], Stage | None], tuple[Demand, ...]] = {}
         self._sweeps: dict[tuple[int, StageKind, Share], Sweep] = {}
-        self._simple = [_is_simple(each) and each.output in self._facts.last_read for each in graph.operators]
 
     def demands(self, stage: Stage, before: Stage | None = None) -> tuple[Demand, ...]:
         """One for each share; `before` as for `Cutter.parts`. Copies do not matter."""
@@ -196,26 +193,3 @@ class DemandTable:
             inputs=measure.inputs,
             outputs=measure.outputs,
         )
-
-    def is_simple(self, first: int, last: int) -> bool:
-        """Whether operators first..last-1 read and write whole tensors, all of which are needed."""
-        return all(self._simple[first:last])
-
-
-def _is_simple(operator: OperatorBase) -> bool:
-    """Whether all of its output needs all of each operand, and so do the parts of its output together."""
-    window = getattr(operator, "window", None)
-    if isinstance(window, Window) and _skips_rows(window):
-        return False
-    if isinstance(operator, Concatenation) and any(tensor.is_constant for tensor in operator.operands):
-        return False
-    needs = rule_of(operator).needs(operator, whole_box(operator.output.shape))
-    return all(
-        tensor.is_constant or need == whole_box(tensor.shape)
-        for tensor, need in zip(operator.inputs, needs, strict=True)
-    )
-
-
-def _skips_rows(window: Window) -> bool:
-    """Whether rows between two windows may be read by neither."""
-    return window.stride_height > (window.height - 1) * window.dilation_height + 1

@@ -102,7 +102,7 @@ class _Ways:
         if option.is_exact:
             return True
         if option not in self._fits:
-            self._fits[option] = self.source.evaluated(option) is not None
+            self._fits[option] = self.source.evaluated(option, lambda each: (each.price.busy_ns,)) is not None
         return self._fits[option]
 
     def joined(self, first: int, second: int) -> int:

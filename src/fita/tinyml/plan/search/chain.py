@@ -93,11 +93,15 @@ class ChainSearch:
     _entered: int = 0
 
     def cost(self, option: Option) -> Cost:
-        """What an option adds."""
+        """What an option adds; for THROUGHPUT, which does not add up, what is better about one of two."""
         price, devices = option.price, option.device_count
         if self.objective is Objective.DEVICES:
             return (devices, price.latency_ns, price.air_bytes)
-        first = price.energy_nj if self.objective is Objective.ENERGY else price.latency_ns
+        first = {
+            Objective.LATENCY: price.latency_ns,
+            Objective.ENERGY: price.energy_nj,
+            Objective.THROUGHPUT: price.busy_ns,
+        }[self.objective]
         return (first, devices, price.air_bytes)
 
     def wholes(self) -> Answer:
@@ -139,5 +143,5 @@ class ChainSearch:
 
     def _surer(self, option: Option) -> Option | None:
         if option not in self._known:
-            self._known[option] = self.source.evaluated(option)
+            self._known[option] = self.source.evaluated(option, self.cost)
         return self._known[option]

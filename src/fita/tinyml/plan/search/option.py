@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -20,8 +21,10 @@ from msgspec.structs import replace
 from fita.tinyml.graph import live_tensors
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
+from fita.tinyml.plan.coverage import Coverage
 from fita.tinyml.plan.demand import Demand
 from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.split.box import elements
 from fita.tinyml.split.stage import Share, Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
@@ -76,9 +79,6 @@ class Price(msgspec.Struct, frozen=True):
     air_bytes: int
 
 
-_NOTHING = Price(0, 0, 0, 0)
-
-
 class Option(msgspec.Struct, frozen=True, eq=False):
     """Stages over operators first..last-1 and, for each segment of them, the groups of its copies.
 
@@ -120,6 +120,7 @@ class OptionSource:
         self.setting = setting
         self.groups = groups_of(setting)
         self.end = len(setting.graph.operators)
+        self._coverage = Coverage(setting.graph)
         self._known: dict[int, tuple[Option, ...]] = {}
         self._known_wholes: dict[int, tuple[Option, ...]] = {}
         self._known_shares: dict[tuple[int, int], tuple[Share, ...]] = {}
@@ -186,8 +187,9 @@ class OptionSource:
             return
         for hosts in self._copy_hosts(option, option.hosts[0][0], count):
             stages = (dataclasses.replace(option.stages[0], copies=count),)
-            price = self.price(stages, (hosts,))
-            yield replace(option, stages=stages, hosts=(hosts,), needs=self._needs((hosts,)), price=price)
+            price, needs = self.price(stages, (hosts,)), self._needs((hosts,))
+            sure = self._all(self._demands(stages), (hosts,), Demand.surely_fits)
+            yield replace(option, stages=stages, hosts=(hosts,), needs=needs, price=price, is_exact=sure)
 
     def _copy_hosts(self, option: Option, number: int, count: int) -> Iterator[tuple[int, ...]]:
         """`count` devices of which the given group's are the slowest."""
@@ -241,24 +243,28 @@ class OptionSource:
             )
 
     def _bound(self, stage: Stage, team: Sequence[Group]) -> Price:
-        """Whatever is shared out, everything is received and computed at least once."""
-        link, table, count, device = self.setting.link, self.setting.table, len(team), team[0].device
-        if not table.is_simple(stage.first, stage.last):
-            return _NOTHING
-        (whole,) = table.demands(Stage(first=stage.first, last=stage.last))
-        compute = device.compute_ns(whole.units, 0) // count
-        air_bytes = result_bytes = 0
-        if not any(group.holds_input for group in team):
-            air_bytes = whole.input_bytes
+        """What the whole has to do and to receive is done and received together, at least once."""
+        link, count, device = self.setting.link, len(team), team[0].device
+        (whole,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
+        compute = energy = air_bytes = result_bytes = 0
+        if self._coverage.is_full(stage.first, stage.last, stage.kind):
+            # The whole may have to copy slices where its shares have not.
+            units = dict(whole.units)
+            units.pop(OperatorClass.MOVE, None)
+            compute, energy = device.compute_ns(units, 0) // count, device.energy_nj(units)
+            air_bytes = 0 if any(group.holds_input for group in team) else whole.input_bytes
         if not any(group.wants_result for group in team):
             result_bytes = whole.result_bytes
-        # Each share but one that lies where the input is born has to wait for a message at least.
-        air = link.air_ns(air_bytes if link.shared else air_bytes // count)
-        latency = max(compute, link.latency_ns, link.latency_ns + max(compute, air) if air_bytes else 0)
+        latency = compute
+        if self._coverage.reads_always(stage.first, stage.last):
+            # All but the one where the input is born wait for a message.
+            air = link.air_ns(air_bytes if link.shared else air_bytes // count)
+            alone = any(group.holds_input for group in team)
+            latency = max(compute, link.latency_ns) if alone else link.latency_ns + max(compute, air)
         if result_bytes or (stage.last == self.end and whole.result_bytes):
             latency += delivery_ns(link, max(1, result_bytes))
-        energy = device.energy_nj(whole.units) + round(link.nj_per_byte * (air_bytes + result_bytes))
-        return Price(latency, compute, energy, air_bytes + result_bytes)
+        air_bytes += result_bytes
+        return Price(latency, compute, energy + round(link.nj_per_byte * air_bytes), air_bytes)
 
     def _shares(self, length: int, count: int) -> tuple[Share, ...]:
         if (length, count) not in self._known_shares:
@@ -299,18 +305,9 @@ class OptionSource:
                 yield from self._summed(stage, team.numbers, operator)
 
     def _summed(self, stage: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected) -> Iterator[Option]:
-        link, count = self.setting.link, len(team)
-        device = self.groups[team[0]].device
-        least = operator.macs * (operator.weights.shape[-1] // count) // operator.weights.shape[-1]
-        compute = device.compute_ns({operator.operator_class: least}, 1)
-        sums = 4 * operator.output.elements * count
-        taken = 0 if any(self.groups[number].holds_input for number in team) else self._read_bytes(stage)
-        latency = compute + delivery_ns(link, taken if link.shared else 0)
-        latency += delivery_ns(link, sums if link.shared else sums // count)
-        energy = device.energy_nj({operator.operator_class: least}) * count
-        price = Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums)
         for last in range(stage.last, min(self.end, stage.last + _SUM_REACH) + 1):
             after = Stage(first=stage.last, last=last)
+            price = self._sum_bound(stage, after, team, operator)
             rest = self._rest_ns(after)
             for number in range(len(self.groups)):
                 hosts = (*((member,) for member in team), (number,))
@@ -322,33 +319,75 @@ class OptionSource:
                     stage.first, last, (stage, after), hosts, needs, added, is_priced=False, is_exact=False
                 )
 
+    def _sum_bound(
+        self, stage: Stage, after: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected
+    ) -> Price:
+        """Without what follows the sum."""
+        link, count, device = self.setting.link, len(team), self.groups[team[0]].device
+        least = operator.macs * (operator.weights.shape[-1] // count) // operator.weights.shape[-1]
+        compute = device.compute_ns({operator.operator_class: least}, 1)
+        sums = 4 * self._summed_elements(operator, after) * count
+        taken = 0 if any(self.groups[number].holds_input for number in team) else self._read_bytes(stage)
+        latency = compute + delivery_ns(link, taken if link.shared else 0)
+        latency += delivery_ns(link, sums if link.shared else sums // count)
+        energy = device.energy_nj({operator.operator_class: least}) * count
+        return Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums)
+
+    def _summed_elements(self, operator: Conv2D | FullyConnected, after: Stage) -> int:
+        """How many of the operator's outputs are formed at least."""
+        graph, tensor = self.setting.graph, operator.output
+        if tensor in graph.outputs or graph.consumers.get(tensor, (0,))[-1] >= after.last:
+            return tensor.elements
+        (demand,) = self.setting.table.demands(after)
+        return max((elements(box) for read, box in demand.inputs if read is tensor), default=0)
+
     def _read_bytes(self, stage: Stage) -> int:
         """What the stage's operator reads as a whole."""
         (demand,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
         return demand.input_bytes
 
     def _rest_ns(self, stage: Stage) -> list[int]:
-        units: dict[OperatorClass, int] = {}
-        if stage.last > stage.first and self.setting.table.is_simple(stage.first, stage.last):
-            units = dict(self.setting.table.demands(stage)[0].units)
-        return [group.device.compute_ns(units, 0) for group in self.groups]
+        if stage.last == stage.first:
+            return [0] * len(self.groups)
+        (demand,) = self.setting.table.demands(stage)
+        return [group.device.compute_ns(demand.units, 0) for group in self.groups]
 
-    def evaluated(self, option: Option) -> Option | None:
-        """The option with one thing more made sure, its price or its memory; None when memory is lacking."""
+    def evaluated(self, option: Option, cost: Callable[[Option], tuple[int, ...]]) -> Option | None:
+        """The option with one thing more made sure, its price or its memory; None when memory is lacking.
+
+        Of the orders in which its devices may take the shares it has that of least cost from then on.
+        """
         if option.is_exact:
             return option
         self.evaluations += 1
-        slack, sure = self.setting.slack_bytes, True
         demands = self._demands(option.stages)
-        for demand, numbers in zip(demands, option.hosts, strict=True):
-            for number in set(numbers):
-                device = self.groups[number].device
-                fits = demand.fits if option.is_priced else demand.may_fit
-                if not fits(device, slack_bytes=slack):
-                    return None
-                sure = sure and (option.is_priced or demand.surely_fits(device, slack_bytes=slack))
-        price = option.price if option.is_priced else self._price(option.stages, option.hosts, demands)
-        return replace(option, price=price, is_priced=True, is_exact=sure)
+        fits = Demand.fits if option.is_priced else Demand.may_fit
+        if not self._all(demands, option.hosts, fits):
+            return None
+        if option.is_priced:
+            return replace(option, is_exact=True)
+        # Devices that share out a stage have the same memory.
+        sure = self._all(demands, option.hosts, Demand.surely_fits)
+        priced = [
+            replace(
+                option,
+                hosts=hosts,
+                price=self._price(option.stages, hosts, demands),
+                is_priced=True,
+                is_exact=sure,
+            )
+            for hosts in _orders(option)
+        ]
+        return min(priced, key=cost)
+
+    def _all(self, demands: Sequence[Demand], hosts: Sequence[tuple[int, ...]], fits: _Fits) -> bool:
+        """Whether every device passes for what it hosts."""
+        slack = self.setting.slack_bytes
+        return all(
+            fits(demand, self.groups[number].device, slack_bytes=slack)
+            for demand, numbers in zip(demands, hosts, strict=True)
+            for number in set(numbers)
+        )
 
     def _demands(self, stages: Sequence[Stage]) -> list[Demand]:
         befores = [None, *stages[:-1]]
@@ -383,6 +422,28 @@ class OptionSource:
             latency += arrival_ns(link, arriving, compute) + delivery_ns(link, delivered)
             air_bytes += sum(arriving) + delivered
         return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
+
+
+def _orders(option: Option) -> list[tuple[tuple[int, ...], ...]]:
+    """In which its devices may take the shares of its first stage."""
+    count = len(option.stages[0].shares)
+    return [(*order, *option.hosts[count:]) for order in _arrangements(option.hosts[:count])]
+
+
+@cache
+def _arrangements(team: tuple[tuple[int, ...], ...]) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Every order of members of which some are alike."""
+    if not team:
+        return ((),)
+    found = []
+    for member in dict.fromkeys(team):
+        place = team.index(member)
+        found += [(member, *rest) for rest in _arrangements((*team[:place], *team[place + 1 :]))]
+    return tuple(found)
+
+
+class _Fits(Protocol):
+    def __call__(self, demand: Demand, device: DeviceModel, /, *, slack_bytes: int) -> bool: ...
 
 
 def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
