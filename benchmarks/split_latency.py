@@ -44,7 +44,7 @@ IMAGES = {"digits": 4, "digits_residual": 15, "pedestrians": 19}
 """The models, and how many of their operators still have rows to share."""
 CHAINS = range(2, 7)
 HEAP_BYTES = 2 << 20
-FRAMES = 4
+WARM_UP, FRAMES = 2, 8
 
 
 @dataclass
@@ -58,10 +58,10 @@ class Case:
     latencies_us: list[int] = field(default_factory=list)
 
     def run(self) -> None:
-        """Some frames in a row. The first finds processes that have slept, as later ones do not."""
+        """Some frames in a row. The first find processes that have slept, as later ones do not."""
         inputs = random_inputs(self.graph, 1)
-        found = [self.devices.run(inputs, watched=False) for _ in range(1 + FRAMES)]
-        self.latencies_us += [run.latency_us for run in found[1:]]
+        found = [self.devices.run(inputs, watched=False) for _ in range(WARM_UP + FRAMES)]
+        self.latencies_us += [run.latency_us for run in found[WARM_UP:]]
 
     def check(self) -> None:
         inputs = random_inputs(self.graph, 1)
@@ -155,7 +155,7 @@ def compare(kernels: str, rounds: int) -> Iterator[Figure]:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=15, metavar="N")
+    options.add_argument("--rounds", type=int, default=11, metavar="N")
     chosen = options.parse_args()
     figures = [figure for kernels in ("viper", "native") for figure in compare(kernels, chosen.rounds)]
     emit("split_latency", figures, as_json=chosen.json)

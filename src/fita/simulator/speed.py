@@ -39,9 +39,9 @@ from fita.tinyml.split.stage import Stage
 
 PIPE = "pipe"
 """What the link between emulated devices is called."""
-ROUNDS = 15
+ROUNDS = 11
 _COPIES = 4
-_FRAMES = 4
+_WARM_UP, _FRAMES = 2, 8
 _HEAP_BYTES = 8 << 20
 _CHAIN_HEAP_BYTES = 256 * 1024
 _CHAIN_OPERATORS = 4
@@ -166,8 +166,8 @@ class SpeedMeter:
             probe.taken_us.append(answer.numbers[0])
         for chain in self._chains:
             inputs = random_inputs(chain.split.graph, 1)
-            # The first frame finds processes that have slept, as later ones in a row do not.
-            frames = [chain.devices.run(inputs, watched=False) for _ in range(1 + _FRAMES)][1:]
+            # The first frames find processes that have slept and caches of others, as later ones in a row do not.
+            frames = [chain.devices.run(inputs, watched=False) for _ in range(_WARM_UP + _FRAMES)][_WARM_UP:]
             chain.taken_us += [
                 frame.latency_us - sum(segment.run_us for segment in frame.segments) for frame in frames
             ]
