@@ -86,7 +86,7 @@ def arrival_ns(link: Link, remote_bytes: Sequence[int], compute_ns: Sequence[int
     for size_bytes, took in zip(remote_bytes, compute_ns, strict=True):
         start = 0
         if size_bytes:
-            air = link.air_ns(size_bytes)
+            air = link.air_ns(size_bytes, orders=1)
             passed = passed + air if link.shared else air
             start = passed + link.latency_ns
         end = max(end, start + took)

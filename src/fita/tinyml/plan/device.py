@@ -64,7 +64,7 @@ class DeviceModel:
 
     `ram_bytes` and `flash_bytes` less their reserves are free for segments. `weights_in_ram` where a port cannot
     map its flash, as the emulated devices on a PC. `operator_ns` is what starting one operator costs, `segment_ns`
-    what a segment costs beside its operators: to be told to run and to say that it has.
+    what a segment costs beside its operators.
     """
 
     name: str

@@ -21,6 +21,7 @@ class Link:
     `latency_s` passes between the last byte's leaving and its being there, without occupying anything. A lost
     packet is sent again, so `loss` (0..1) takes its share of both. On a `shared` medium one device sends at a
     time; otherwise each receiver has a port of its own. `nj_per_byte` is what sender and receiver need together.
+    A message occupies the medium with `message_s` besides its bytes, and telling a segment to run with `order_s`.
     """
 
     name: str
@@ -29,10 +30,15 @@ class Link:
     loss: float = 0.0
     shared: bool = True
     nj_per_byte: float = 0.0
+    message_s: float = 0.0
+    order_s: float = 0.0
 
-    def air_ns(self, size_bytes: int) -> int:
-        """How long so many bytes occupy the medium."""
-        return round(size_bytes * _NS / (self.bandwidth_bytes_per_s * (1.0 - self.loss)))
+    def air_ns(self, size_bytes: int, messages: int = 1, orders: int = 0) -> int:
+        """How long so many bytes in so many messages occupy the medium; no bytes are no message."""
+        if not size_bytes:
+            return 0
+        taken_s = size_bytes / self.bandwidth_bytes_per_s + messages * self.message_s + orders * self.order_s
+        return round(taken_s * _NS / (1.0 - self.loss))
 
     @property
     def latency_ns(self) -> int:

@@ -86,13 +86,12 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     """
     source = OptionSource(setting)
     search = _search(source, objective, limits)
-    cuts = sorted(source.narrow_cuts)
     found = search.wholes()
     if isinstance(found, Stopped):
         found = AssignmentSearch(source, objective, limits).wholes()
     best = chain = _placed_chain(source, found)
     if best is not None:
-        best = improved(setting, objective, best, cuts, limits.moves)
+        best = improved(setting, objective, best, limits.moves, cuts=sorted(source.narrow_cuts))
     rest = search.all(rank(objective, best.figures) if best else None)
     if isinstance(rest, Stopped) and best is None:
         # Nothing fits without shards; to find out whether anything fits at all is worth more time.
@@ -102,7 +101,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
         ).all(None)
     if isinstance(rest, Found):
         chain = _placed_chain(source, rest)
-        best = improved(setting, objective, chain, cuts, limits.moves) if chain else None
+        best = improved(setting, objective, chain, limits.moves) if chain else None
     if best is None:
         raise no_plan(setting)
     least = rest.bound if isinstance(rest, Stopped) else rank(objective, best.figures)[0]

@@ -85,6 +85,15 @@ class _Job:
     input_bytes: int = field(compare=False, default=0)
 
 
+@dataclass(slots=True)
+class _Flow:
+    """What goes from one segment to another: bytes, in so many transfers; the last one tells it to run."""
+
+    size_bytes: int = 0
+    transfers: int = 0
+    is_last: bool = False
+
+
 @dataclass(order=True, slots=True)
 class _Message:
     frame: int
@@ -92,7 +101,7 @@ class _Message:
     producer: int
     port: str = field(compare=False)
     device: str = field(compare=False)
-    size_bytes: int = field(compare=False)
+    flow: _Flow = field(compare=False)
 
 
 class _Run:
@@ -132,7 +141,7 @@ class _Run:
             elif kind == "sent":
                 self._sent(now, what)
             else:
-                self._arrived(now, what.frame, what.consumer, what.size_bytes)
+                self._arrived(now, what.frame, what.consumer, what.flow.size_bytes)
 
     def result(self) -> Simulation:
         ends = [self._delivered[frame] for frame in range(self._frames)]
@@ -167,17 +176,17 @@ class _Run:
 
     def _give(self, now: int, frame: int, producer: int, source: str) -> None:
         """Send what a segment has for others, or hand it over where it stays on its device."""
-        for (giver, consumer), size_bytes in self._traffic.items():
+        for (giver, consumer), flow in self._traffic.items():
             if giver != producer:
                 continue
             outside = self._plan.setting.result_at
             target = outside if consumer == OUTSIDE else self._host(frame, consumer)
             if target == source or (giver == OUTSIDE and consumer == OUTSIDE):
-                self._arrived(now, frame, consumer, size_bytes)
+                self._arrived(now, frame, consumer, flow.size_bytes)
                 continue
             port = "air" if self._link.shared else ("results" if consumer == OUTSIDE else target)
             place = consumer if consumer != OUTSIDE else len(self._plan.placement)
-            message = _Message(frame, place, producer, port, target, size_bytes)
+            message = _Message(frame, place, producer, port, target, flow)
             heapq.heappush(self._waiting.setdefault(port, []), message)
             self._send(now, port)
 
@@ -185,8 +194,9 @@ class _Run:
         if self._sending.get(port) or not self._waiting.get(port):
             return
         message = heapq.heappop(self._waiting[port])
+        flow = message.flow
         self._sending[port] = True
-        stop = now + self._link.air_ns(message.size_bytes)
+        stop = now + self._link.air_ns(flow.size_bytes, flow.transfers, int(flow.is_last))
         self._messages.append(
             Span(
                 frame=message.frame,
@@ -194,7 +204,7 @@ class _Run:
                 device=message.device,
                 start_ns=now,
                 stop_ns=stop,
-                size_bytes=message.size_bytes,
+                size_bytes=flow.size_bytes,
             )
         )
         self._at(stop, message, "sent")
@@ -252,12 +262,16 @@ class _Run:
             self._samples.append(MemorySample(device=device, at_ns=now, ram_bytes=self._memory[device]))
 
 
-def _traffic(plan: Plan) -> dict[tuple[int, int], int]:
-    """Bytes from each segment to each, `OUTSIDE` included."""
-    found: dict[tuple[int, int], int] = {}
+def _traffic(plan: Plan) -> dict[tuple[int, int], _Flow]:
+    """What goes from each segment to each, `OUTSIDE` included."""
+    found: dict[tuple[int, int], _Flow] = {}
     for transfer in plan.split.transfers:
-        pair = (transfer.producer, transfer.consumer)
-        found[pair] = found.get(pair, 0) + transfer.size_bytes
+        flow = found.setdefault((transfer.producer, transfer.consumer), _Flow())
+        flow.size_bytes += transfer.size_bytes
+        flow.transfers += 1
+    last = {consumer: producer for producer, consumer in sorted(found) if consumer != OUTSIDE}
+    for consumer, producer in last.items():
+        found[producer, consumer].is_last = True
     return found
 
 

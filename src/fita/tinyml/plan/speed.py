@@ -6,7 +6,7 @@ docs/reference/speeds.md describes the format.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -53,6 +53,8 @@ class _LinkDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     shared: bool = True
     nj_per_byte: _Ns = 0.0
+    message_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    order_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,11 +81,7 @@ def encode_speeds(speeds: Speeds) -> bytes:
         ns_per_unit=dict(speeds.ns_per_unit),
         operator_ns=speeds.operator_ns,
         segment_ns=speeds.segment_ns,
-        link=None
-        if link is None
-        else _LinkDocument(
-            link.name, link.bandwidth_bytes_per_s, link.latency_s, link.loss, link.shared, link.nj_per_byte
-        ),
+        link=None if link is None else _LinkDocument(**asdict(link)),
     )
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 

@@ -7,13 +7,16 @@ the first chain that reaches the end is the cheapest of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from fita.tinyml.plan.search.frontier import FREE, Cost, Frontier, Node, Ways, repriced
+import numpy as np
+
+from fita.tinyml.plan.search.frontier import FREE, Frontier, Node, Options, Ways
 from fita.tinyml.plan.search.option import Option, OptionSource
+from fita.tinyml.plan.search.rest import Columns, Cost, Rest
 
 _SEARCHES = 5
 """How many times the limit of one search all searches for one answer may come to together."""
@@ -105,32 +108,36 @@ class ChainSearch:
         return (first, devices, price.air_bytes)
 
     def wholes(self) -> Answer:
-        return self.cheapest(Ways(self.source.end, self.cost, self.source.wholes))
+        return self.cheapest(self._ways(self.source.wholes))
 
     def all(self, ceiling: Cost | None) -> Answer:
-        return self.cheapest(Ways(self.source.end, self.cost, self.source.from_cut), ceiling=ceiling)
+        return self.cheapest(self._ways(self.source.from_cut), ceiling=ceiling)
+
+    def _ways(self, options: Options) -> Ways:
+        columns = [_columns(options(cut), self.cost) for cut in range(self.source.end)]
+        return Ways(self.cost, options, Rest(columns, self.source.devices))
 
     def cheapest(
         self,
         ways: Ways,
         accept: Callable[[Option], bool] = lambda _: True,
         *,
-        bar: Callable[[int, Cost], bool] = lambda _cut, _cost: False,
+        bar: Callable[[Cost], bool] = lambda _: False,
         ceiling: Cost | None = None,
     ) -> Answer:
-        """The chain of least cost among accepted options that never comes to a cut at a barred cost.
+        """The chain of least cost among accepted options whose least total is never barred on the way.
 
         None when there is none, or none below the ceiling.
         """
         frontier = Frontier(ways, [group.size for group in self.source.groups], bar, ceiling)
-        frontier.offer(Node(FREE, 0, (0,) * len(self.source.groups), None, None))
+        frontier.offer(Node(FREE, 0, (0,) * len(self.source.groups), self.source.devices))
         evaluations, before = 0, self._entered
         while (node := frontier.pop()) is not None:
             if node.option is not None and not node.option.is_exact:
                 evaluations += node.option not in self._known
                 sure = self._surer(node.option)
                 if sure is not None and accept(sure):
-                    frontier.wait(repriced(node, sure, ways.cost(sure)))
+                    frontier.wait(node.repriced(sure, ways.cost(sure)))
             elif node.cut == self.source.end:
                 return Found(node.options(), node.cost, node.cost[0], is_exact=True)
             else:
@@ -145,3 +152,9 @@ class ChainSearch:
         if option not in self._known:
             self._known[option] = self.source.evaluated(option, self.cost)
         return self._known[option]
+
+
+def _columns(options: Sequence[Option], cost: Callable[[Option], Cost]) -> Columns:
+    rows = [(option.last, option.device_count, *cost(option)) for option in options]
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    return Columns(table[:, 0], table[:, 1], table[:, 2:])

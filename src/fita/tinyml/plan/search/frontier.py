@@ -1,4 +1,4 @@
-"""Best-first search over chains: nodes, the ways on from each cut, and what is left at least.
+"""Best-first search over chains: nodes, and the ways on from each.
 
 A state is a cut and how many devices of each group are taken. A node enters only its cheapest way on; the next
 one follows when that is taken.
@@ -7,15 +7,14 @@ one follows when that is taken.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from operator import add, le
 
 import msgspec
 
 from fita.tinyml.plan.search.option import Option
+from fita.tinyml.plan.search.rest import Cost, Rest
 
-Cost = tuple[int, int, int]
-"""Compared from left to right, and summed up over a chain."""
 FREE: Cost = (0, 0, 0)
 Options = Callable[[int], Sequence[Option]]
 """For a cut the options that start there."""
@@ -27,11 +26,25 @@ def plus(first: Cost, second: Cost) -> Cost:
 
 
 class Node(msgspec.Struct, frozen=True, eq=False):
+    """A chain up to a cut: what it costs, which devices of each group it uses and how many are left in all."""
+
     cost: Cost
     cut: int
     used: tuple[int, ...]
-    option: Option | None
-    parent: Node | None
+    left: int
+    option: Option | None = None
+    parent: Node | None = None
+
+    def after(self, way: Way) -> Node:
+        """With one option more."""
+        used = tuple(map(add, self.used, way.option.needs))
+        left = self.left - way.option.device_count
+        return Node(plus(self.cost, way.cost), way.option.last, used, left, way.option, self)
+
+    def repriced(self, option: Option, cost: Cost) -> Node:
+        """With what is known better of its last option."""
+        before = self.parent.cost if self.parent is not None else FREE
+        return Node(plus(before, cost), self.cut, self.used, self.left, option, self.parent)
 
     def options(self) -> tuple[Option, ...]:
         found: list[Option] = []
@@ -51,96 +64,81 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Ways:
-    """The options on from every cut, the cheapest first, with as many devices of each group as one likes.
+    """The options on from every cut with so many devices left, the cheapest first, whatever the devices' kinds."""
 
-    `rest` is what is left at least from each cut on; None where no chain leads to the end. Without a given one it
-    is the least of all options.
-    """
+    def __init__(self, cost: Callable[[Option], Cost], options: Options, rest: Rest) -> None:
+        self.cost, self.rest, self._options = cost, rest, options
+        self._sorted: dict[tuple[int, int], list[Way]] = {}
 
-    def __init__(
-        self, end: int, cost: Callable[[Option], Cost], options: Options, rest: Sequence[Cost | None] = ()
-    ) -> None:
-        self.cost, self._options = cost, options
-        self._sorted: dict[int, list[Way]] = {}
-        self.rest: list[Cost | None] = list(rest) or [None] * end + [FREE]
-        for cut in range(end - 1, -1, -1) if not rest else ():
-            self.rest[cut] = min((total for _, total, _ in self._totals(cut)), default=None)
-
-    def _totals(self, cut: int) -> Iterator[tuple[Option, Cost, Cost]]:
-        for option in self._options(cut):
-            behind = self.rest[option.last]
-            if behind is not None:
-                cost = self.cost(option)
-                yield option, plus(cost, behind), cost
-
-    def at(self, cut: int) -> list[Way]:
+    def at(self, cut: int, left: int) -> list[Way]:
         """All that lead to the end."""
-        if cut not in self._sorted:
-            found = [Way(total, cost, option) for option, total, cost in self._totals(cut)]
-            self._sorted[cut] = sorted(found, key=lambda way: way.total)
-        return self._sorted[cut]
+        key = cut, self.rest.counted(left)
+        if key not in self._sorted:
+            found = []
+            for option in self._options(cut):
+                count = option.device_count
+                behind = self.rest.at(option.last, left - count) if count <= left else None
+                if behind is not None:
+                    cost = self.cost(option)
+                    found.append(Way(plus(cost, behind), cost, option))
+            self._sorted[key] = sorted(found, key=lambda way: way.total)
+        return self._sorted[key]
 
 
 class Frontier:
     """Nodes, and the next way on from each, by what a chain through them costs at least.
 
-    A node is dropped when the same cut has been reached for no more cost with no more devices of any group.
+    A node is dropped when the same cut has been reached for no more cost with no more devices of any group, and
+    where the least total is barred.
     """
 
     def __init__(
-        self, ways: Ways, sizes: Sequence[int], bar: Callable[[int, Cost], bool], ceiling: Cost | None
+        self, ways: Ways, sizes: Sequence[int], bar: Callable[[Cost], bool], ceiling: Cost | None
     ) -> None:
         self.serial = 0
         self.least = 0
         self._ways, self._sizes, self._bar, self._ceiling = ways, sizes, bar, ceiling
         self._queue: list[tuple[Cost, int, Node, int]] = []
-        self._closed: dict[int, list[tuple[int, ...]]] = {}
+        self._closed: dict[int, list[Node]] = {}
 
     def offer(self, node: Node, start: int = 0) -> None:
         """Enter the cheapest way on from a node that its devices allow, from the start-th on."""
-        ways = self._ways.at(node.cut)
+        ways = self._ways.at(node.cut, node.left)
         for place in range(start, len(ways)):
             way = ways[place]
-            if self._ceiling is not None and plus(node.cost, way.total) >= self._ceiling:
+            total = plus(node.cost, way.total)
+            if self._ceiling is not None and total >= self._ceiling:
                 return
             taken = map(add, node.used, way.option.needs)
-            if all(map(le, taken, self._sizes)) and not self._bar(way.option.last, plus(node.cost, way.cost)):
-                self._push(plus(node.cost, way.total), node, place)
+            if all(map(le, taken, self._sizes)) and not self._bar(total):
+                self._push(total, node, place)
                 return
 
     def wait(self, node: Node) -> None:
         """Enter a node whose last option has another price than when it came first."""
-        behind = self._ways.rest[node.cut]
+        behind = self._ways.rest.at(node.cut, node.left)
         if behind is None:
             return
         total = plus(node.cost, behind)
-        if (self._ceiling is None or total < self._ceiling) and not self._bar(node.cut, node.cost):
+        if (self._ceiling is None or total < self._ceiling) and not self._bar(total):
             self._push(total, node, _SETTLED)
 
-    def _push(self, rank: Cost, node: Node, place: int) -> None:
+    def _push(self, total: Cost, node: Node, place: int) -> None:
         self.serial += 1
-        heapq.heappush(self._queue, (rank, self.serial, node, place))
+        heapq.heappush(self._queue, (total, self.serial, node, place))
 
     def pop(self) -> Node | None:
         """The next node; one whose price is exact closes its state."""
         while self._queue:
-            rank, _, node, place = heapq.heappop(self._queue)
-            self.least = rank[0]
+            total, _, node, place = heapq.heappop(self._queue)
+            self.least = total[0]
             if place != _SETTLED:
-                way = self._ways.at(node.cut)[place]
                 self.offer(node, place + 1)
-                used = tuple(map(add, node.used, way.option.needs))
-                node = Node(plus(node.cost, way.cost), way.option.last, used, way.option, node)
+                node = node.after(self._ways.at(node.cut, node.left)[place])
             closed = self._closed.setdefault(node.cut, [])
-            if node.used in closed or any(all(map(le, used, node.used)) for used in closed):
+            if any(other.cost <= node.cost and all(map(le, other.used, node.used)) for other in closed):
                 continue
             if node.option is None or node.option.is_exact:
-                closed.append(node.used)
+                closed.append(node)
             return node
         return None
-
-
-def repriced(node: Node, option: Option, cost: Cost) -> Node:
-    """The node with what is known better of its last option."""
-    before = node.parent.cost if node.parent is not None else FREE
-    return Node(plus(before, cost), node.cut, node.used, option, node.parent)

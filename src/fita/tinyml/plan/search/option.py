@@ -119,6 +119,7 @@ class OptionSource:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.groups = groups_of(setting)
+        self.devices = sum(group.size for group in self.groups)
         self.end = len(setting.graph.operators)
         self._coverage = Coverage(setting.graph)
         self._known: dict[int, tuple[Option, ...]] = {}

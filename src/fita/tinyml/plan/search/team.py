@@ -39,8 +39,10 @@ def rank(objective: Objective, figures: Figures | Evaluation) -> tuple[int, int,
     return (first, second, figures.air_bytes)
 
 
-def improved(setting: Setting, objective: Objective, start: Placed, cuts: Sequence[int], budget: int) -> Placed:
-    """The start, or something better that so many evaluations led to."""
+def improved(
+    setting: Setting, objective: Objective, start: Placed, budget: int, *, cuts: Sequence[int] = ()
+) -> Placed:
+    """The start, or what so many evaluations led to. Teams share what lies before one of the cuts."""
     search = _Search(setting, objective, start, budget)
     if objective is Objective.LATENCY:
         search.try_teams(cuts)

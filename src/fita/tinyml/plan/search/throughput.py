@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from fita.tinyml.plan.cost import least_period_ns
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Stopped
-from fita.tinyml.plan.search.frontier import Cost, Options, Ways
+from fita.tinyml.plan.search.frontier import Options, Ways
 from fita.tinyml.plan.search.option import Option, OptionSource
+from fita.tinyml.plan.search.rest import Columns, Cost, Rest
 from fita.tinyml.tensor import Array
 
 _NEVER_NS = 10**15
-_NONE = np.int64(2**60)
 
 
 class ThroughputSearch:
@@ -29,7 +29,6 @@ class ThroughputSearch:
     def __init__(self, chains: ChainSearch) -> None:
         self._chains, self._source = chains, chains.source
         self._link = self._source.setting.link
-        self._devices = sum(group.size for group in self._source.groups)
 
     def wholes(self) -> Answer:
         return self._shortest(self._source.wholes, None)
@@ -75,42 +74,41 @@ class ThroughputSearch:
             kept = self._keeps(table, period)
         return low, kept
 
-    def _may_keep(self, rest: _Rest, cut: int = 0, air_bytes: int = 0, devices: int = 0) -> bool:
-        """False only where no chain on from a cut keeps the period."""
-        if devices + rest.devices[cut] > self._devices:
-            return False
-        return not self._link.shared or self._link.air_ns(air_bytes + rest.air_bytes[cut]) <= rest.period_ns
+    def _may_keep(self, kept: _Kept) -> bool:
+        """False only where no chain keeps the period."""
+        least = kept.rest.at(0, self._source.devices)
+        return least is not None and not self._is_late(kept, least[0])
+
+    def _is_late(self, kept: _Kept, air_bytes: int) -> bool:
+        return self._link.shared and self._link.air_ns(air_bytes) > kept.period_ns
 
     def _keeps(self, table: _Table, period_ns: int) -> Answer:
         """The chain with the least air time that keeps a period, at the period that it really has.
 
         Where the air is no limit, it has the fewest devices, for these are what runs out.
         """
-        return self._kept(table.at(period_ns), air_first=self._link.shared)
+        kept = table.at(period_ns)
+        if not self._may_keep(kept):
+            return None
+        return self._kept(kept if self._link.shared else table.at(period_ns, devices_first=True))
 
     def _fewest(self, table: _Table, period_ns: int) -> Found | None:
         """The chain with the fewest devices that keeps a period, as far as the limits allow."""
-        found = self._kept(table.at(period_ns), air_first=False)
+        found = self._kept(table.at(period_ns, devices_first=True))
         return found if isinstance(found, Found) else None
 
-    def _kept(self, rest: _Rest, *, air_first: bool) -> Answer:
-        if not self._may_keep(rest):
-            return None
-        place = 0 if air_first else 1
-
-        def ordered(air_bytes: int, devices: int) -> Cost:
-            return (air_bytes, devices, 0) if air_first else (devices, air_bytes, 0)
-
-        def bar(cut: int, cost: Cost) -> bool:
-            return not self._may_keep(rest, cut, cost[place], cost[1 - place])
-
+    def _kept(self, kept: _Kept) -> Answer:
+        air = 1 if kept.devices_first else 0
         ways = Ways(
-            self._source.end,
-            lambda option: ordered(option.price.air_bytes, option.device_count),
-            lambda cut: [copy for each in rest.options(cut) for copy in self._source.copies(each, rest.period_ns)],
-            [None if n >= _NONE else ordered(a, n) for a, n in zip(rest.air_bytes, rest.devices, strict=True)],
+            lambda option: _ordered(option.price.air_bytes, option.device_count, kept.devices_first),
+            lambda cut: [copy for each in kept.options(cut) for copy in self._source.copies(each, kept.period_ns)],
+            kept.rest,
         )
-        found = self._chains.cheapest(ways, lambda option: option.price.busy_ns <= rest.period_ns, bar=bar)
+        found = self._chains.cheapest(
+            ways,
+            lambda option: option.price.busy_ns <= kept.period_ns,
+            bar=lambda total: self._is_late(kept, total[air]),
+        )
         return self._at_period(found) if isinstance(found, Found) else found
 
     def _at_period(self, found: Found) -> Found:
@@ -118,28 +116,31 @@ class ThroughputSearch:
         period = max(option.price.busy_ns for option in found.options)
         air_bytes = sum(option.price.air_bytes for option in found.options)
         period = max(period, self._link.air_ns(air_bytes)) if self._link.shared else period
-        return Found(found.options, (period, sum(o.device_count for o in found.options), air_bytes), period, True)
+        devices = sum(option.device_count for option in found.options)
+        return Found(found.options, (period, devices, air_bytes), period, is_exact=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """From each cut on: the least air and the fewest devices of chains that keep a period, each by itself."""
+def _ordered(air_bytes: int, devices: int, devices_first: bool) -> Cost:
+    return (devices, air_bytes, 0) if devices_first else (air_bytes, devices, 0)
+
+
+class _Kept(msgspec.Struct, frozen=True, eq=False):
+    """A period, and what is left from each cut on when it is to be kept."""
 
     period_ns: int
+    devices_first: bool
     options: Options
-    air_bytes: list[int]
-    devices: list[int]
+    rest: Rest
 
 
 class _Table:
     """The options of all cuts as arrays."""
 
     def __init__(self, source: OptionSource, options: Options) -> None:
-        self._end, self._options = source.end, options
-        self._devices = sum(group.size for group in source.groups)
+        self._options, self._devices = options, source.devices
         self._cuts = [_columns(options(cut)) for cut in range(source.end)]
         self.periods = self._periods()
-        self._known: dict[int, _Rest] = {}
+        self._known: dict[tuple[int, bool], _Kept] = {}
 
     def _periods(self) -> list[int]:
         """Every period at which the choice of options and copies changes, ascending."""
@@ -154,30 +155,30 @@ class _Table:
         first, last = bisect_right(self.periods, low), bisect_left(self.periods, high)
         return self.periods[(first + last) // 2] if first < last else (low + high) // 2
 
-    def at(self, period_ns: int) -> _Rest:
-        """What is left from each cut on when a period is to be kept."""
-        if period_ns not in self._known:
-            air, devices = np.full(self._end + 1, _NONE), np.full(self._end + 1, _NONE)
-            air[-1] = devices[-1] = 0
-            for cut in range(self._end - 1, -1, -1):
-                columns = self._cuts[cut]
-                count = np.maximum(1, -(-columns.busy_ns // max(1, period_ns)))
-                keeps = (count == 1) | (columns.whole & (count <= self._devices))
-                last = columns.last[keeps]
-                if len(last):
-                    air[cut] = min(_NONE, (columns.air_bytes[keeps] + air[last]).min())
-                    devices[cut] = min(_NONE, (columns.devices[keeps] * count[keeps] + devices[last]).min())
-            self._known[period_ns] = _Rest(period_ns, self._options, air.tolist(), devices.tolist())
-        return self._known[period_ns]
+    def at(self, period_ns: int, *, devices_first: bool = False) -> _Kept:
+        """What is left when a period is to be kept: air and devices, or the other way round."""
+        key = period_ns, devices_first
+        if key not in self._known:
+            rest = Rest([each.keeping(period_ns, devices_first) for each in self._cuts], self._devices)
+            self._known[key] = _Kept(period_ns, devices_first, self._options, rest)
+        return self._known[key]
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
+class _Columns(msgspec.Struct, frozen=True, eq=False):
     last: Array
     busy_ns: Array
     air_bytes: Array
     devices: Array
     whole: Array
+
+    def keeping(self, period_ns: int, devices_first: bool) -> Columns:
+        """Those that keep a period, wholes with as many copies as that takes at least."""
+        count = np.maximum(1, -(-self.busy_ns // max(1, period_ns)))
+        keeps = (count == 1) | self.whole
+        devices = (self.devices * count)[keeps]
+        parts = [self.air_bytes[keeps], devices]
+        costs = [*(reversed(parts) if devices_first else parts), np.zeros_like(devices)]
+        return Columns(self.last[keeps], devices, np.stack(costs, axis=1))
 
 
 def _columns(options: Sequence[Option]) -> _Columns:
