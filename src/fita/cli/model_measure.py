@@ -57,19 +57,17 @@ def _print(speeds: Speeds) -> None:
     from fita.cli.table import print_table
 
     rows = [(name.value, f"{ns:.3g} ns") for name, ns in speeds.ns_per_unit.items()]
-    rows += [
-        ("(an operator)", _microseconds(speeds.operator_ns)),
-        ("(a segment)", _microseconds(speeds.segment_ns)),
-    ]
+    rows.append(("(an operator)", _microseconds(speeds.operator_ns)))
     print_table(("WORK", "A UNIT"), rows, empty="Nothing was measured.")
     typer.echo()
     link = speeds.link
     if link is not None:
         rate = f"{link.bandwidth_bytes_per_s / 1e6:.0f} MB/s"
-        typer.echo(f"{link.name}: {rate}, {_microseconds(link.latency_ns)} a message")
+        message, order = (_microseconds(1e9 * each_s) for each_s in (link.message_s, link.order_s))
+        typer.echo(f"{link.name}: {rate}, {message} a message, {order} to have a segment run")
 
 
-def _microseconds(ns: int) -> str:
+def _microseconds(ns: float) -> str:
     return f"{ns / 1000:.1f} us"
 
 

@@ -1,4 +1,4 @@
-"""One frame on its way through the segments of a split model, each on its device's process.
+"""Frames on their way through the segments of a split model, each on its device's process.
 
 A segment runs as soon as its inputs are there and its device has nothing else to do, those of one device in the
 order of the split; so devices work at the same time where the split lets them. This process only carries bytes
@@ -18,6 +18,10 @@ from dataclasses import dataclass, field
 from fita.simulator.segment_process import Answer, SegmentProcess
 from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
+
+
+def _output_bytes(packed: PackedSegment) -> int:
+    return sum(edge.size_bytes for edge in _edges(packed, Direction.OUT).values())
 
 
 def processors() -> list[int]:
@@ -59,6 +63,7 @@ class _Segment:
     process: SegmentProcess
     inputs: dict[int, Edge]
     outputs: dict[int, Edge]
+    output_bytes: int
     held: dict[int, bytes] = field(default_factory=dict)
     started: bool = False
     answers: list[Answer] = field(default_factory=list)
@@ -67,25 +72,21 @@ class _Segment:
     def slot(self) -> int:
         return self.packed.file.index
 
-    @property
-    def size_bytes(self) -> int:
-        """Of all outputs."""
-        return sum(edge.size_bytes for edge in self.outputs.values())
-
 
 def _edges(packed: PackedSegment, direction: Direction) -> dict[int, Edge]:
     return {number: edge for number, edge in enumerate(packed.file.edges) if edge.direction is direction}
 
 
-class Frame:
-    """Runs once. Raises `SegmentProcessError` as soon as one device refuses, ends, or is silent for too long."""
+class Carrier:
+    """Takes frames through segments, one after the other.
 
-    def __init__(
-        self, packed: Sequence[PackedSegment], processes: Sequence[SegmentProcess], *, watched: bool
-    ) -> None:
-        self._watched = watched
+    Raises `SegmentProcessError` as soon as a device refuses, ends or is silent for too long; then it is of no use.
+    """
+
+    def __init__(self, packed: Sequence[PackedSegment], processes: Sequence[SegmentProcess]) -> None:
+        self._watched = False
         self._segments = [
-            _Segment(part, process, _edges(part, Direction.IN), _edges(part, Direction.OUT))
+            _Segment(part, process, _edges(part, Direction.IN), _edges(part, Direction.OUT), _output_bytes(part))
             for part, process in zip(packed, processes, strict=True)
         ]
         self._consumers = {
@@ -96,10 +97,15 @@ class Frame:
         self._working: dict[SegmentProcess, _Segment] = {}
         self._ran: dict[int, Ran] = {}
         self.most_at_once = 0
-        """How many devices have been at work at the same time."""
+        """How many devices have been at work at the same time in the last frame."""
 
-    def run(self, fed: Mapping[int, bytes]) -> tuple[Messages, tuple[Ran, ...]]:
+    def run(self, fed: Mapping[int, bytes], *, watched: bool) -> tuple[Messages, tuple[Ran, ...]]:
         """All messages that no segment takes, and what each segment took; `fed` are those from outside."""
+        self._watched, self.most_at_once = watched, 0
+        for segment in self._segments:
+            segment.held.clear()
+            segment.answers.clear()
+            segment.started = False
         kept: Messages = {}
         self._carry(fed.items(), kept)
         while self._working:
@@ -134,7 +140,7 @@ class Frame:
             for number, edge in segment.outputs.items():
                 process.post_take(slot, number, edge.size_bytes)
         else:
-            process.post_frame(slot, b"".join(held[number] for number in segment.inputs), segment.size_bytes)
+            process.post_frame(slot, b"".join(held[number] for number in segment.inputs), segment.output_bytes)
         segment.started = True
         self._working[process] = segment
         if len(self._working) > 1:

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fita.simulator.frame import Frame
+from fita.simulator.frame import Carrier
 from fita.simulator.segment_firmware import THIS_MACHINE, Processor, compile_segment_firmware
 from fita.simulator.segment_process import Heap, SegmentProcess
 from fita.tinyml.errors import InputError
@@ -98,6 +98,7 @@ class SplitDevices:
         self._processes: dict[int, SegmentProcess] = {}
         self._promised: dict[int, int] = {}
         self._native: dict[int, bool] = {}
+        self._carrier: Carrier | None = None
 
     def __enter__(self) -> SplitDevices:
         try:
@@ -138,9 +139,9 @@ class SplitDevices:
         for tensor, array in zip(graph.inputs, inputs, strict=True):
             check_input(tensor, array)
         hosts = [self._processes[number] for number in self._placement]
+        carrier = self._carrier = self._carrier or Carrier(self._packed, hosts)
         start = time.perf_counter_ns()
-        frame = Frame(self._packed, hosts, watched=watched)
-        kept, ran = frame.run(self._fed(inputs))
+        kept, ran = carrier.run(self._fed(inputs), watched=watched)
         outputs = self._delivered(kept)
         latency_us = (time.perf_counter_ns() - start) // 1000
         segments = tuple(
@@ -155,7 +156,7 @@ class SplitDevices:
             for packed, process, took in zip(self._packed, hosts, ran, strict=True)
         )
         return InferenceRun(
-            outputs=outputs, segments=segments, latency_us=latency_us, most_at_once=frame.most_at_once
+            outputs=outputs, segments=segments, latency_us=latency_us, most_at_once=carrier.most_at_once
         )
 
     def use(self) -> tuple[DeviceUse, ...]:

@@ -43,8 +43,10 @@ ROUNDS = 11
 _COPIES = 4
 _WARM_UP, _FRAMES = 2, 8
 _HEAP_BYTES = 8 << 20
-_CHAIN_HEAP_BYTES = 256 * 1024
+_CHAIN_HEAP_BYTES = 512 * 1024
 _CHAIN_OPERATORS = 4
+_CHAIN_ROWS = (1, 3)
+"""So many chains side by side, so that messages go in so many transfers."""
 _CHAIN_PARTS = (1, 2, 4)
 
 _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
@@ -89,8 +91,8 @@ _FLOAT_PROBE = ((1, 12, 12, 24), sized.quantize)
 
 _CHAINS: tuple[tuple[tuple[int, ...], Sized], ...] = (
     ((1, 4, 4, 16), sized.convolution(3, 16)),
-    ((1, 16, 16, 16), sized.convolution(3, 16)),
-    ((1, 32, 32, 12), sized.depthwise()),
+    ((1, 10, 10, 16), sized.convolution(3, 16)),
+    ((1, 16, 16, 32), sized.depthwise()),
 )
 
 
@@ -148,12 +150,13 @@ class SpeedMeter:
         for slot, graph in enumerate([*graphs, _copies(*_FLOAT_PROBE, None)]):
             self._probes.append(_loaded(self._process, slot, graph, folder / "probe.fits"))
         for shape, operator in _CHAINS:
-            graph = _in_a_row(shape, operator)
-            self._chains += [self._chain(graph, parts) for parts in _CHAIN_PARTS]
+            for rows in _CHAIN_ROWS:
+                graph = _in_rows(shape, operator, rows)
+                self._chains += [self._chain(graph, parts) for parts in _CHAIN_PARTS]
 
     def _chain(self, graph: Graph, parts: int) -> _Chain:
-        step = _CHAIN_OPERATORS // parts
-        stages = [Stage(first=at, last=at + step) for at in range(0, _CHAIN_OPERATORS, step)]
+        step = len(graph.operators) // parts
+        stages = [Stage(first=at, last=at + step) for at in range(0, len(graph.operators), step)]
         split = partition(graph, stages)
         devices = [InferenceDevice(name=f"part {at}", heap_bytes=_CHAIN_HEAP_BYTES) for at in range(parts)]
         running = SplitDevices(split, pack_split(split), range(parts), devices, native=self._native)
@@ -196,11 +199,12 @@ class SpeedMeter:
             kernels="viper" if self._native is None else "native",
             ns_per_unit=ns_per_unit,
             operator_ns=round(operator_ns),
-            segment_ns=round(carried.segment_ns),
             link=Link(
                 name=PIPE,
                 bandwidth_bytes_per_s=1e9 / max(carried.byte_ns, _LEAST_BYTE_NS),
-                latency_s=carried.message_ns / 1e9,
+                latency_s=0.0,
+                message_s=carried.message_ns / 1e9,
+                order_s=carried.segment_ns / 1e9,
             ),
         )
 
@@ -228,12 +232,12 @@ def _copies(shape: tuple[int, ...], operator: Sized, quantization: Quantization 
     return _read(builder, [operator(builder, data) for _ in range(_COPIES)])
 
 
-def _in_a_row(shape: tuple[int, ...], operator: Sized) -> Graph:
+def _in_rows(shape: tuple[int, ...], operator: Sized, rows: int) -> Graph:
     builder = ModelBuilder()
-    value = builder.input(shape, QUANTIZATION)
+    values = [builder.input(shape, QUANTIZATION) for _ in range(rows)]
     for _ in range(_CHAIN_OPERATORS):
-        value = operator(builder, value)
-    return _read(builder, [value])
+        values = [operator(builder, value) for value in values]
+    return _read(builder, values)
 
 
 def _read(builder: ModelBuilder, outputs: list[Value]) -> Graph:

@@ -15,7 +15,7 @@ import pytest
 from fita.base.resource import resource_folder
 from fita.simulator import segment_process
 from fita.simulator.errors import SegmentProcessError
-from fita.simulator.frame import Frame
+from fita.simulator.frame import Carrier
 from fita.simulator.inference import InferenceDevice, SplitDevices
 from fita.simulator.segment_firmware import compile_segment_firmware
 from fita.simulator.segment_process import SegmentProcess
@@ -117,7 +117,7 @@ def test_a_device_that_has_ended_is_named(lost: int, watched: bool, tmp_path: Pa
     with loaded(split, tmp_path) as (packed, processes):
         os.kill(processes[lost].pid, signal.SIGKILL)
         with pytest.raises(SegmentProcessError, match="has ended") as caught:
-            Frame(packed, processes, watched=watched).run(fed(split))
+            Carrier(packed, processes).run(fed(split), watched=watched)
         assert caught.value.device == f"device{lost}"
 
 
@@ -128,7 +128,7 @@ def test_a_device_that_is_silent_is_named(stopped: int, tmp_path: Path, monkeypa
         os.kill(processes[stopped].pid, signal.SIGSTOP)
         monkeypatch.setattr(segment_process, "DEADLINE_S", 1.0)
         with pytest.raises(SegmentProcessError, match="has not answered for 1 s") as caught:
-            Frame(packed, processes, watched=False).run(fed(split))
+            Carrier(packed, processes).run(fed(split), watched=False)
         assert caught.value.device == f"device{stopped}"
 
 
@@ -151,7 +151,7 @@ def test_an_order_that_fails_is_refused_and_the_next_one_answered(tmp_path: Path
             processes[0].take(0, 99, 4)
         with pytest.raises(SegmentProcessError, match="answers 'run' with 'error KeyError"):
             processes[0].run(77)
-        kept, ran = Frame(packed, processes, watched=False).run(fed(split))
+        kept, ran = Carrier(packed, processes).run(fed(split), watched=False)
         assert len(kept) == 1
         assert len(ran) == 3
 

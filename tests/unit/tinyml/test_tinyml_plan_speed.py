@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ links = st.builds(
     loss=st.floats(0, 0.9),
     shared=st.booleans(),
     nj_per_byte=numbers,
+    message_s=st.floats(0, 10),
+    order_s=st.floats(0, 10),
 )
 speeds = st.builds(
     Speeds,
@@ -150,6 +153,21 @@ def two_halves() -> Plan:
         is_exact=False,
         gap=None,
     )
+
+
+def test_a_message_occupies_the_medium_besides_its_bytes() -> None:
+    link = Link(name="wire", bandwidth_bytes_per_s=1e9, latency_s=0.0, message_s=1e-3)
+    assert link.air_ns(0) == 0
+    assert link.air_ns(1000) == 1_001_000
+    assert link.air_ns(1000, messages=3) == 3_001_000
+    assert replace(link, order_s=1e-3).air_ns(1000, orders=1) == 2_001_000
+    plain = two_halves()
+    dear = replace(plain, setting=replace(plain.setting, link=replace(plain.setting.link, message_s=1e-3)))
+    # In, in, and as the halves run equally long: two more and the result.
+    assert simulate(dear).latency_ns == pytest.approx(simulate(plain).latency_ns + 4_000_000, rel=1e-3)
+    ordered = replace(plain, setting=replace(plain.setting, link=replace(plain.setting.link, order_s=1e-3)))
+    # One order for each of the three.
+    assert simulate(ordered).latency_ns == pytest.approx(simulate(plain).latency_ns + 3_000_000, rel=1e-3)
 
 
 def test_devices_that_share_a_processor_take_turns() -> None:
