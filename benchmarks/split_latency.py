@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,9 +86,9 @@ def splits(name: str, graph: Graph) -> Iterator[tuple[str, tuple[Stage, ...]]]:
     for count in CHAINS:
         stages = tuple(Stage(first=a, last=b) for a, b in pairwise(cuts(graph, count)))
         yield f"chain of {count}", stages
-    rows = Stage(first=0, last=IMAGES[name], kind=StageKind.ROWS)
-    shares = even_shares(share_length(graph, rows), 2)
-    yield "rows over 2, then 1", (replace(rows, shares=shares), Stage(first=IMAGES[name], last=end))
+    cut, kind = IMAGES[name], StageKind.ROWS
+    shares = even_shares(share_length(graph, Stage(first=0, last=cut, kind=kind)), 2)
+    yield "rows over 2, then 1", (Stage(first=0, last=cut, kind=kind, shares=shares), Stage(first=cut, last=end))
 
 
 def cuts(graph: Graph, count: int) -> list[int]:

@@ -44,10 +44,9 @@ _COPIES = 4
 _WARM_UP, _FRAMES = 2, 8
 _HEAP_BYTES = 8 << 20
 _CHAIN_HEAP_BYTES = 512 * 1024
-_CHAIN_OPERATORS = 4
-_CHAIN_ROWS = (1, 3)
-"""So many chains side by side, so that messages go in so many transfers."""
-_CHAIN_PARTS = (1, 2, 4)
+_CHAIN_OPERATORS = 6
+_CHAIN_PARTS = {1: (1, 2, 3, 6), 3: (1, 3)}
+"""Numbers of parts for one chain, and for several side by side, whose messages go in as many transfers."""
 
 _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
     ((1, 16, 16, 1), sized.convolution(3, 16, relu=True)),
@@ -150,9 +149,9 @@ class SpeedMeter:
         for slot, graph in enumerate([*graphs, _copies(*_FLOAT_PROBE, None)]):
             self._probes.append(_loaded(self._process, slot, graph, folder / "probe.fits"))
         for shape, operator in _CHAINS:
-            for rows in _CHAIN_ROWS:
+            for rows, counts in _CHAIN_PARTS.items():
                 graph = _in_rows(shape, operator, rows)
-                self._chains += [self._chain(graph, parts) for parts in _CHAIN_PARTS]
+                self._chains += [self._chain(graph, parts) for parts in counts]
 
     def _chain(self, graph: Graph, parts: int) -> _Chain:
         step = len(graph.operators) // parts

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +37,8 @@ HEAP_BYTES = 256 * 1024
 def halves(shares: int = 2) -> SplitModel:
     """Rows of the convolutions in so many shares, then the rest."""
     rows = Stage(first=0, last=4, kind=StageKind.ROWS)
-    shared = replace(rows, shares=even_shares(share_length(GRAPH, rows), shares))
-    return partition(GRAPH, (shared, Stage(first=4, last=8)))
+    halves = even_shares(share_length(GRAPH, rows), shares)
+    return partition(GRAPH, (Stage(first=0, last=4, kind=StageKind.ROWS, shares=halves), Stage(first=4, last=8)))
 
 
 def devices(count: int) -> list[InferenceDevice]:
