@@ -21,6 +21,7 @@ from benchmarks.plan_space.instance import (
 )
 from benchmarks.plan_space.program import Offer, least_chain, price_together
 from benchmarks.plan_space.step import Step, StepSpace, groups_of
+from msgspec import structs
 
 from fita.tinyml.plan.cost import Setting, evaluate, feasible
 from fita.tinyml.plan.link import Link
@@ -141,7 +142,7 @@ def test_shares_that_are_uneven_are_beyond_the_chains_held_against() -> None:
     )
     shared = replace(plan, stages=(even,), placement=((names[0],), (names[1],)))
     assert not is_beyond(shared)
-    uneven = replace(even, shares=(Share(start=0, stop=1), Share(start=1, stop=channels)))
+    uneven = structs.replace(even, shares=(Share(start=0, stop=1), Share(start=1, stop=channels)))
     assert is_beyond(replace(shared, stages=(uneven,)))
     assert is_beyond(replace(shared, placement=((names[0],), (names[0],))))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -180,7 +179,7 @@ def _summed() -> tuple[SplitModel, dict[int, dict[Tensor, Array]]]:
         length = share_length(graph, summing)
         if length >= 3 and graph.operators[-1].kind == "CONV_2D":
             stages = [
-                replace(summing, shares=even_shares(length, 3)),
+                Stage(first=summing.first, last=summing.last, kind=summing.kind, shares=even_shares(length, 3)),
                 Stage(first=summing.last, last=summing.last),
             ]
             split = partition(graph, stages)

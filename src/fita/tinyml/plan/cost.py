@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fita.tinyml.graph import Graph
 from fita.tinyml.plan.demand import Demand, DemandTable, all_fit
@@ -107,7 +108,7 @@ class Evaluation:
     """A placed chain's figures one by one, for those who often need but the first."""
 
     def __init__(self, setting: Setting, stages: Sequence[Stage], placement: Placement) -> None:
-        self.setting, self.stages, self.placement = setting, stages, placement
+        self.setting, self.stages, self.placement = setting, tuple(stages), placement
         self.devices = setting.by_name
         befores = [None, *stages[:-1]]
         self.demands = [
@@ -169,7 +170,7 @@ class Evaluation:
         demand = self.demands[segment]
         return self.devices[device].compute_ns(demand.units, demand.operators, 1)
 
-    @property
+    @cached_property
     def latency_ns(self) -> int:
         link, total, first = self.setting.link, 0, 0
         for stage in self.stages:

@@ -7,13 +7,14 @@ looked for only where the answer depends on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import msgspec
+from msgspec.structs import replace
 
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import OperatorClass
+from fita.tinyml.plan.coverage import Gap
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.sweep import Boxes, GraphFacts, Measure, Sweep, measure_part, size_bytes
 from fita.tinyml.segment import Segment
@@ -32,6 +33,8 @@ _OPERATOR_FLASH_BYTES = 128
 
 class Demand(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
     """One share. `graph_input_bytes` are part of `input_bytes`; `result_bytes` are outputs of the whole graph.
+
+    `gap` is what shares of it may leave out.
 
     `tensor_bytes` is the sum of all activations, which no arena exceeds; every arena holds `largest_bytes`.
     """
@@ -52,6 +55,7 @@ class Demand(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
     edges: int
     inputs: Boxes
     outputs: Boxes
+    gap: Gap
 
     @cached_property
     def part(self) -> Part:
@@ -185,11 +189,12 @@ class DemandTable:
             weight_bytes=work.weight_bytes,
             scratch_bytes=work.scratch_bytes,
             input_bytes=measure.input_bytes,
-            graph_input_bytes=size_bytes(each for each in measure.inputs if each[0] in self._inputs),
-            result_bytes=size_bytes(each for each in measure.outputs if each[0] in self._outputs),
+            graph_input_bytes=size_bytes([each for each in measure.inputs if each[0] in self._inputs]),
+            result_bytes=size_bytes([each for each in measure.outputs if each[0] in self._outputs]),
             tensor_bytes=work.tensor_bytes,
             largest_bytes=work.largest_bytes,
             edges=fan * len(measure.inputs) + (1 + len(stage.shares)) * len(measure.outputs),
             inputs=measure.inputs,
             outputs=measure.outputs,
+            gap=measure.gap,
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fita.base.errors import ConfigurationError
 from fita.tinyml.graph import Graph
 from fita.tinyml.pack.packer import pack_segment
-from fita.tinyml.plan.cost import Placement, Setting, evaluate
+from fita.tinyml.plan.cost import Evaluation, Placement, Setting
 from fita.tinyml.plan.demand import DemandTable
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import WIFI, Link
@@ -21,7 +21,7 @@ from fita.tinyml.plan.refusal import no_plan
 from fita.tinyml.plan.search.assignment import AssignmentSearch
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, Search, SearchLimits, Stopped
 from fita.tinyml.plan.search.option import Group, Option, OptionSource
-from fita.tinyml.plan.search.team import Placed, improved, rank
+from fita.tinyml.plan.search.team import improved, rank
 from fita.tinyml.plan.search.throughput import ThroughputSearch
 from fita.tinyml.split.stage import Stage
 
@@ -92,7 +92,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     best = chain = _placed_chain(source, found)
     if best is not None:
         best = improved(setting, objective, best, limits.moves, cuts=sorted(source.narrow_cuts))
-    rest = search.all(rank(objective, best.figures) if best else None)
+    rest = search.all(rank(objective, best) if best else None)
     if isinstance(rest, Stopped) and best is None:
         # Nothing fits without shards; to find out whether anything fits at all is worth more time.
         patient = replace(limits, evaluations=_PATIENCE * limits.evaluations)
@@ -104,15 +104,15 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
         best = improved(setting, objective, chain, limits.moves) if chain else None
     if best is None:
         raise no_plan(setting)
-    least = rest.bound if isinstance(rest, Stopped) else rank(objective, best.figures)[0]
+    least = rest.bound if isinstance(rest, Stopped) else rank(objective, best)[0]
     return Plan(
         setting=setting,
         objective=objective,
         stages=best.stages,
         placement=best.placement,
-        figures=best.figures,
+        figures=best.figures(),
         is_exact=best is chain and not isinstance(rest, Stopped),
-        gap=max(0.0, 1.0 - least / max(1, rank(objective, best.figures)[0])),
+        gap=max(0.0, 1.0 - least / max(1, rank(objective, best)[0])),
     )
 
 
@@ -123,11 +123,8 @@ def _search(source: OptionSource, objective: Objective, limits: SearchLimits) ->
     return ThroughputSearch(chains) if objective is Objective.THROUGHPUT else chains
 
 
-def _placed_chain(source: OptionSource, found: Answer) -> Placed | None:
-    if not isinstance(found, Found):
-        return None
-    stages, placement = placed(source.groups, found.options)
-    return Placed(stages, placement, evaluate(source.setting, stages, placement))
+def _placed_chain(source: OptionSource, found: Answer) -> Evaluation | None:
+    return Evaluation(source.setting, *placed(source.groups, found.options)) if isinstance(found, Found) else None
 
 
 def placed(groups: Sequence[Group], options: Sequence[Option]) -> tuple[tuple[Stage, ...], Placement]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+import msgspec
+
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.plan.cost import Figures, Placement, Setting, evaluate, feasible
 from fita.tinyml.plan.demand import Demand
@@ -157,7 +159,7 @@ def _fewer_copies(plan: Plan, setting: Setting, lost: str) -> Plan | None:
         place += len(stage.shares)
         if not all(hosts):
             return None
-        stages.append(replace(stage, copies=min(map(len, hosts))))
+        stages.append(msgspec.structs.replace(stage, copies=min(map(len, hosts))))
         placement += hosts
     figures = evaluate(setting, stages, tuple(placement))
     if not feasible(setting.by_name, figures, setting.slack_bytes):

@@ -24,6 +24,7 @@ from fita.tinyml.operator import (
     Quantize,
     Weighted,
 )
+from fita.tinyml.plan.coverage import Gap, gap_of
 from fita.tinyml.segment import Box, PartialSum
 from fita.tinyml.split.box import bounding, contains, elements, merged, whole_box
 from fita.tinyml.split.cutter import owned_box
@@ -95,6 +96,7 @@ class Facts:
 
     def __init__(self, operator: OperatorBase) -> None:
         self.operator = operator
+        self.gap = gap_of(operator)
         self.element_bytes = TYPE_BYTES[operator.output.dtype]
         self._by_input = isinstance(operator, Mean)
         total = max(1, operator.inputs[0].elements if self._by_input else operator.output.elements)
@@ -141,12 +143,13 @@ Boxes = tuple[tuple[Tensor, Box], ...]
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """One share: its work, what comes in, and what it has to give."""
+    """One share: its work, what comes in, what it has to give, and what shares of it may leave out."""
 
     work: Work
     inputs: Boxes
     outputs: Boxes
     input_bytes: int
+    gap: Gap
 
 
 class _Reader(msgspec.Struct, frozen=True):
@@ -156,6 +159,7 @@ class _Reader(msgspec.Struct, frozen=True):
     region: Box
     need: Box
     size_bytes: int
+    gap: Gap
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -184,7 +188,7 @@ class GraphFacts:
             region = rule.expand(facts.operator, box)
             needs = rule.needs(facts.operator, region)
             reads = tuple(
-                (source, _Reader(place, region, need, elements(need) * TYPE_BYTES[source.dtype]))
+                (source, _Reader(place, region, need, elements(need) * TYPE_BYTES[source.dtype], facts.gap))
                 for source, need in zip(facts.operator.inputs, needs, strict=True)
                 if need is not None and not source.is_constant
             )
@@ -200,6 +204,7 @@ class Sweep:
         self._work = Work()
         self._readers: dict[Tensor, list[_Reader]] = {}
         self._outputs: list[tuple[Tensor, Box]] = []
+        self._gap = Gap.NONE
         self._found: list[Measure] = []
 
     def measure(self, first: int) -> Measure:
@@ -221,7 +226,10 @@ class Sweep:
                 self._outputs.append((tensor, owned))
         if not boxes:
             return
-        step = self._facts.step(place, bounding(boxes) if len(boxes) > 1 else boxes[0])
+        around = bounding(boxes) if len(boxes) > 1 else boxes[0]
+        if around not in boxes[len(readers) :]:
+            self._gap = max(self._gap, _gap(readers, around))
+        step = self._facts.step(place, around)
         self._work.add(step.cost)
         self._slice(self._work, tensor, [step.region], readers)
         for source, reader in step.reads:
@@ -243,12 +251,13 @@ class Sweep:
     def _measured(self) -> Measure:
         work = self._work.copy()
         inputs: list[tuple[Tensor, Box]] = []
-        total = 0
+        total, gap = 0, self._gap
         for tensor, readers in self._readers.items():
             if len(readers) == 1:
                 inputs.append((tensor, readers[0].need))
                 work.hold(readers[0].size_bytes)
                 total += readers[0].size_bytes
+                gap = max(gap, readers[0].gap)
                 continue
             pieces = list(merged(reader.need for reader in readers))
             for piece in pieces:
@@ -256,8 +265,14 @@ class Sweep:
                 size_bytes = elements(piece) * TYPE_BYTES[tensor.dtype]
                 work.hold(size_bytes)
                 total += size_bytes
+            gap = max(gap, _gap(readers, bounding(pieces)))
             self._slice(work, tensor, pieces, readers)
-        return Measure(work, tuple(inputs), tuple(self._outputs), total)
+        return Measure(work, tuple(inputs), tuple(self._outputs), total, gap)
+
+
+def _gap(readers: Sequence[_Reader], around: Box) -> Gap:
+    """The least of those that want all of the box around."""
+    return min((reader.gap for reader in readers if reader.need == around), default=Gap.ANY)
 
 
 def measure_part(part: Part) -> Measure:
@@ -273,6 +288,7 @@ def measure_part(part: Part) -> Measure:
         tuple((piece.tensor, piece.box) for piece in part.inputs),
         tuple((piece.tensor, piece.box) for piece in part.outputs),
         sum(piece.size_bytes for piece in part.inputs),
+        Gap.ANY,
     )
 
 

@@ -7,7 +7,6 @@ stages, skip connections included, goes straight from the segments that compute 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
@@ -39,8 +38,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     stop: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Operators first..last-1 of a graph, cut as `kind` says.
 
     The `shares` follow one another and fill `share_length` without gap. Every segment of a stage exists `copies`

@@ -187,7 +187,7 @@ class OptionSource:
             yield option
             return
         for hosts in self._copy_hosts(option, option.hosts[0][0], count):
-            stages = (dataclasses.replace(option.stages[0], copies=count),)
+            stages = (replace(option.stages[0], copies=count),)
             price, needs = self.price(stages, (hosts,)), self._needs((hosts,))
             sure = self._all(self._demands(stages), (hosts,), Demand.surely_fits)
             yield replace(option, stages=stages, hosts=(hosts,), needs=needs, price=price, is_exact=sure)
@@ -248,7 +248,7 @@ class OptionSource:
         link, count, device = self.setting.link, len(team), team[0].device
         (whole,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
         compute = energy = air_bytes = result_bytes = 0
-        if self._coverage.is_full(stage.first, stage.last, stage.kind):
+        if self._coverage.is_full(stage.first, stage.last, stage.kind, whole.gap):
             # The whole may have to copy slices where its shares have not.
             units = dict(whole.units)
             units.pop(OperatorClass.MOVE, None)

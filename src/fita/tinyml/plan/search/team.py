@@ -18,15 +18,6 @@ from fita.tinyml.plan.search.option import SHARES_MAX
 from fita.tinyml.split.stage import Stage, StageKind, share_length, weighted_shares
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
-    """A placed chain of stages and its figures."""
-
-    stages: tuple[Stage, ...]
-    placement: Placement
-    figures: Figures
-
-
 def rank(objective: Objective, figures: Figures | Evaluation) -> tuple[int, int, int]:
     """What is compared, from left to right: the objective, devices, bytes in the air."""
     first = {
@@ -40,8 +31,8 @@ def rank(objective: Objective, figures: Figures | Evaluation) -> tuple[int, int,
 
 
 def improved(
-    setting: Setting, objective: Objective, start: Placed, budget: int, *, cuts: Sequence[int] = ()
-) -> Placed:
+    setting: Setting, objective: Objective, start: Evaluation, budget: int, *, cuts: Sequence[int] = ()
+) -> Evaluation:
     """The start, or what so many evaluations led to. Teams share what lies before one of the cuts."""
     search = _Search(setting, objective, start, budget)
     if objective is Objective.LATENCY:
@@ -50,8 +41,18 @@ def improved(
     return search.best
 
 
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """Operators before a cut that a team shares out; its first device does the rest."""
+
+    team: tuple[DeviceModel, ...]
+    cut: int
+    rest_ns: int
+    least_ns: int
+
+
 class _Search:
-    def __init__(self, setting: Setting, objective: Objective, start: Placed, budget: int) -> None:
+    def __init__(self, setting: Setting, objective: Objective, start: Evaluation, budget: int) -> None:
         self.setting, self.objective, self.best, self._left = setting, objective, start, budget
         self._devices = setting.by_name
 
@@ -61,32 +62,36 @@ class _Search:
             return False
         self._left -= 1
         tried = Evaluation(self.setting, stages, placement)
-        if rank(self.objective, tried) >= rank(self.objective, self.best.figures) or not tried.fits():
+        if rank(self.objective, tried) >= rank(self.objective, self.best) or not tried.fits():
             return False
-        self.best = Placed(stages, placement, tried.figures())
+        self.best = tried
         return True
 
     def try_teams(self, cuts: Sequence[int]) -> None:
         """Every front cut up over a team, the most promising first."""
-        fronts = sorted(self._fronts(cuts), key=lambda front: front[0])
-        for least, stages, placement in fronts:
-            if least < self.best.figures.latency_ns:
-                self._try(stages, placement)
+        for front in sorted(self._fronts(cuts), key=lambda front: front.least_ns):
+            if front.least_ns >= self.best.latency_ns or self._left <= 0:
+                return
+            for stage in self._shared(front):
+                if self._until_ns(front, stage) < self.best.latency_ns:
+                    hosts = (*((device.name,) for device in front.team), (front.team[0].name,))
+                    self._try((stage, Stage(first=front.cut, last=len(self.setting.graph.operators))), hosts)
 
-    def _fronts(self, cuts: Sequence[int]) -> Iterator[tuple[int, tuple[Stage, ...], Placement]]:
+    def _fronts(self, cuts: Sequence[int]) -> Iterator[_Front]:
+        """With what they take at least if nothing is computed twice."""
         setting, end = self.setting, len(self.setting.graph.operators)
         for team in self._teams():
             hub = team[0]
             for cut in cuts:
                 if not 0 < cut < end:
                     continue
-                rest = Stage(first=cut, last=end)
-                (behind,) = setting.table.demands(rest)
+                (before,) = setting.table.demands(Stage(first=0, last=cut))
+                (behind,) = setting.table.demands(Stage(first=cut, last=end))
                 if not behind.may_fit(hub, slack_bytes=setting.slack_bytes):
                     continue
-                for front in self._shared(cut, team):
-                    least = self._front_ns(front, team) + hub.compute_ns(behind.units, behind.operators, 1)
-                    yield least, (front, rest), (*((device.name,) for device in team), (hub.name,))
+                rest_ns = hub.compute_ns(behind.units, behind.operators, 1)
+                together = sum(1.0 / max(1, device.compute_ns(before.units, 0)) for device in team)
+                yield _Front(team, cut, rest_ns, round(1.0 / together) + setting.link.latency_ns + rest_ns)
 
     def _teams(self) -> Iterator[tuple[DeviceModel, ...]]:
         """The device of the input, or the fastest, with the fastest others."""
@@ -97,21 +102,21 @@ class _Search:
         for count in range(2, min(len(order), SHARES_MAX) + 1):
             yield tuple(order[:count])
 
-    def _shared(self, cut: int, team: Sequence[DeviceModel]) -> Iterator[Stage]:
-        weights = [1.0 / sum(device.ns_per_unit.values()) for device in team]
+    def _shared(self, front: _Front) -> Iterator[Stage]:
+        weights = [1.0 / sum(device.ns_per_unit.values()) for device in front.team]
         for kind in (StageKind.ROWS, StageKind.OUTPUT_CHANNELS):
-            length = share_length(self.setting.graph, Stage(first=0, last=cut, kind=kind))
-            if length >= len(team):
-                yield Stage(first=0, last=cut, kind=kind, shares=weighted_shares(length, weights))
+            length = share_length(self.setting.graph, Stage(first=0, last=front.cut, kind=kind))
+            if length >= len(front.team):
+                yield Stage(first=0, last=front.cut, kind=kind, shares=weighted_shares(length, weights))
 
-    def _front_ns(self, front: Stage, team: Sequence[DeviceModel]) -> int:
-        """Until the last share of the front is done."""
+    def _until_ns(self, front: _Front, stage: Stage) -> int:
+        """Until the rest is done, but for what travels between."""
         remote, compute = [], []
-        for device, demand in zip(team, self.setting.table.demands(front), strict=True):
+        for device, demand in zip(front.team, self.setting.table.demands(stage), strict=True):
             held = demand.graph_input_bytes if device.name == self.setting.input_at else 0
             remote.append(demand.input_bytes - held)
             compute.append(device.compute_ns(demand.units, demand.operators, 1))
-        return arrival_ns(self.setting.link, remote, compute)
+        return arrival_ns(self.setting.link, remote, compute) + front.rest_ns
 
     def descend(self) -> None:
         """Move one segment at a time while that helps."""
