@@ -110,6 +110,21 @@ def test_an_operator_that_fits_no_device_is_shared_out() -> None:
     assert any(stage.kind is not StageKind.WHOLE for stage in plan.stages)
 
 
+@pytest.mark.parametrize("objective", list(Objective))
+def test_devices_all_unlike_take_unlike_shares_where_nothing_else_fits(objective: Objective) -> None:
+    graph = own("pedestrians")
+    largest = max(operator.weight_bytes for operator in graph.operators)
+    devices = parse_devices(",".join(f"{size}k" for size in range(160, 151, -1)))
+    assert largest > max(device.free_ram_bytes for device in devices)
+    plan = plan_model(graph, devices, WIFI, objective)
+    (shared, *_) = [stage for stage in plan.stages if len(stage.shares) > 1]
+    assert len({share.stop - share.start for share in shared.shares}) > 1 or len(shared.shares) == 2
+    assert feasible(plan.setting.by_name, plan.figures)
+    assert (plan.is_exact, plan.gap) == (False, None)
+    inputs = random_inputs(graph, 3)
+    np.testing.assert_array_equal(run_split(plan.split, inputs)[0], run_graph(graph, inputs)[0])
+
+
 def test_a_server_takes_everything_when_the_link_allows() -> None:
     plan = plan_model(own("pedestrians"), parse_devices("256k,gate=1G@edge"), LINKS["ethernet"], Objective.LATENCY)
     assert plan.devices_used == ("gate",)

@@ -19,8 +19,10 @@ from fita.tinyml.plan.link import WIFI, Link
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.refusal import no_plan
 from fita.tinyml.plan.search.assignment import AssignmentSearch
+from fita.tinyml.plan.search.candidate import Group, Option
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, Search, SearchLimits, Stopped
-from fita.tinyml.plan.search.option import Group, Option, OptionSource
+from fita.tinyml.plan.search.fill import filled
+from fita.tinyml.plan.search.option import OptionSource
 from fita.tinyml.plan.search.team import improved, rank
 from fita.tinyml.plan.search.throughput import ThroughputSearch
 from fita.tinyml.split.stage import Stage
@@ -103,7 +105,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
         chain = _placed_chain(source, rest)
         best = improved(setting, objective, chain, limits.moves) if chain else None
     if best is None:
-        raise no_plan(setting)
+        return _filled_plan(setting, objective, limits)
     least = rest.bound if isinstance(rest, Stopped) else rank(objective, best)[0]
     return Plan(
         setting=setting,
@@ -113,6 +115,23 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
         figures=best.figures(),
         is_exact=best is chain and not isinstance(rest, Stopped),
         gap=max(0.0, 1.0 - least / max(1, rank(objective, best)[0])),
+    )
+
+
+def _filled_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> Plan:
+    """One that nothing is known of but that it fits, where no chain does."""
+    found = filled(setting)
+    if found is None:
+        raise no_plan(setting)
+    best = improved(setting, objective, found, limits.moves)
+    return Plan(
+        setting=setting,
+        objective=objective,
+        stages=best.stages,
+        placement=best.placement,
+        figures=best.figures(),
+        is_exact=False,
+        gap=None,
     )
 
 

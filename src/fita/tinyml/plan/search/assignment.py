@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fita.tinyml.plan.cost import least_period_ns
+from fita.tinyml.plan.search.candidate import Option
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Objective, SearchLimits, Stopped
-from fita.tinyml.plan.search.option import Option, OptionSource
+from fita.tinyml.plan.search.option import OptionSource
 from fita.tinyml.plan.search.rest import Cost
 
 _SCALE = 1e-6

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from fita.tinyml.plan.search.candidate import Option
 from fita.tinyml.plan.search.frontier import FREE, Frontier, Node, Options, Ways
-from fita.tinyml.plan.search.option import Option, OptionSource
+from fita.tinyml.plan.search.option import OptionSource
 from fita.tinyml.plan.search.rest import Columns, Cost, Rest
 
 _SEARCHES = 5

@@ -12,7 +12,7 @@ from operator import add, le
 
 import msgspec
 
-from fita.tinyml.plan.search.option import Option
+from fita.tinyml.plan.search.candidate import Option
 from fita.tinyml.plan.search.rest import Cost, Rest
 
 FREE: Cost = (0, 0, 0)

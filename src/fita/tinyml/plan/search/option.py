@@ -7,10 +7,8 @@ but name are one group, and a choice is only how many of each group: which of th
 
 from __future__ import annotations
 
-import dataclasses
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate
 from typing import Protocol
@@ -19,12 +17,12 @@ import msgspec
 from msgspec.structs import replace
 
 from fita.tinyml.graph import live_tensors
-from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
+from fita.tinyml.operator import Conv2D, FullyConnected
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
-from fita.tinyml.plan.coverage import Coverage
 from fita.tinyml.plan.demand import Demand
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.split.box import elements
+from fita.tinyml.plan.search.bound import Bounds
+from fita.tinyml.plan.search.candidate import Group, Option, Price, groups_of
 from fita.tinyml.split.stage import Share, Stage, StageKind, even_shares, share_length
 
 SHARES_MAX = 8
@@ -35,73 +33,6 @@ _NARROW_CUTS = 4
 _EVEN_CUTS = 4
 _SUM_REACH = 3
 """How many operators may follow an input-channel sum on the device that forms it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Interchangeable devices. One that holds the input or wants the result is alone in its group.
-
-    `kin` is the same for groups whose devices differ only in that.
-    """
-
-    device: DeviceModel
-    names: tuple[str, ...]
-    kin: int
-    holds_input: bool
-    wants_result: bool
-
-    @property
-    def size(self) -> int:
-        return len(self.names)
-
-
-def groups_of(setting: Setting) -> tuple[Group, ...]:
-    """The devices of a setting, in the order in which a first of each appears."""
-    kinds: list[DeviceModel] = []
-    found: dict[tuple[int, bool, bool], list[DeviceModel]] = {}
-    for device in setting.devices:
-        kind = dataclasses.replace(device, name="")
-        if kind not in kinds:
-            kinds.append(kind)
-        key = (kinds.index(kind), device.name == setting.input_at, device.name == setting.result_at)
-        found.setdefault(key, []).append(device)
-    return tuple(
-        Group(devices[0], tuple(device.name for device in devices), *key) for key, devices in found.items()
-    )
-
-
-class Price(msgspec.Struct, frozen=True):
-    """What an option costs, or at least costs. `busy_ns` is the longest that anything is busy for one frame."""
-
-    latency_ns: int
-    busy_ns: int
-    energy_nj: int
-    air_bytes: int
-
-
-class Option(msgspec.Struct, frozen=True, eq=False):
-    """Stages over operators first..last-1 and, for each segment of them, the groups of its copies.
-
-    `needs` counts devices by group. Until it `is_priced`, `price` is a lower bound; until it `is_exact`, memory
-    may not suffice.
-    """
-
-    first: int
-    last: int
-    stages: tuple[Stage, ...]
-    hosts: tuple[tuple[int, ...], ...]
-    needs: tuple[int, ...]
-    price: Price
-    is_priced: bool
-    is_exact: bool
-
-    @property
-    def device_count(self) -> int:
-        return sum(self.needs)
-
-    @property
-    def is_whole(self) -> bool:
-        return self.stages[0].kind is StageKind.WHOLE
 
 
 class _Team(msgspec.Struct, frozen=True, eq=False):
@@ -121,7 +52,7 @@ class OptionSource:
         self.groups = groups_of(setting)
         self.devices = sum(group.size for group in self.groups)
         self.end = len(setting.graph.operators)
-        self._coverage = Coverage(setting.graph)
+        self._bounds = Bounds(setting)
         self._known: dict[int, tuple[Option, ...]] = {}
         self._known_wholes: dict[int, tuple[Option, ...]] = {}
         self._known_shares: dict[tuple[int, int], tuple[Share, ...]] = {}
@@ -238,34 +169,10 @@ class OptionSource:
 
     def _shard_hosts(self, stage: Stage) -> Iterator[Option]:
         for team in self._teams_of(len(stage.shares)):
-            price = self._bound(stage, team.groups)
+            price = self._bounds.of_shares(stage, team.groups)
             yield Option(
                 stage.first, stage.last, (stage,), team.hosts, team.needs, price, is_priced=False, is_exact=False
             )
-
-    def _bound(self, stage: Stage, team: Sequence[Group]) -> Price:
-        """What the whole has to do and to receive is done and received together, at least once."""
-        link, count, device = self.setting.link, len(team), team[0].device
-        (whole,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
-        compute = energy = air_bytes = result_bytes = 0
-        if self._coverage.is_full(stage.first, stage.last, stage.kind, whole.gap):
-            # The whole may have to copy slices where its shares have not.
-            units = dict(whole.units)
-            units.pop(OperatorClass.MOVE, None)
-            compute, energy = device.compute_ns(units, 0) // count, device.energy_nj(units)
-            air_bytes = 0 if any(group.holds_input for group in team) else whole.input_bytes
-        if not any(group.wants_result for group in team):
-            result_bytes = whole.result_bytes
-        latency = compute
-        if self._coverage.reads_always(stage.first, stage.last):
-            # All but the one where the input is born wait for a message.
-            air = link.air_ns(air_bytes if link.shared else air_bytes // count)
-            alone = any(group.holds_input for group in team)
-            latency = max(compute, link.latency_ns) if alone else link.latency_ns + max(compute, air)
-        if result_bytes or (stage.last == self.end and whole.result_bytes):
-            latency += delivery_ns(link, max(1, result_bytes))
-        air_bytes += result_bytes
-        return Price(latency, compute, energy + round(link.nj_per_byte * air_bytes), air_bytes)
 
     def _shares(self, length: int, count: int) -> tuple[Share, ...]:
         if (length, count) not in self._known_shares:
@@ -303,15 +210,15 @@ class OptionSource:
         for count in range(2, min(length, SHARES_MAX, self._most_kin) + 1):
             stage = Stage(first=first, last=first + 1, kind=kind, shares=self._shares(length, count))
             for team in self._teams_of(count):
-                yield from self._summed(stage, team.numbers, operator)
+                yield from self._summed(stage, team, operator)
 
-    def _summed(self, stage: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected) -> Iterator[Option]:
+    def _summed(self, stage: Stage, team: _Team, operator: Conv2D | FullyConnected) -> Iterator[Option]:
         for last in range(stage.last, min(self.end, stage.last + _SUM_REACH) + 1):
             after = Stage(first=stage.last, last=last)
-            price = self._sum_bound(stage, after, team, operator)
+            price = self._bounds.of_sum(stage, after, team.groups, operator)
             rest = self._rest_ns(after)
             for number in range(len(self.groups)):
-                hosts = (*((member,) for member in team), (number,))
+                hosts = (*team.hosts, (number,))
                 needs = self._needs(hosts)
                 if any(need > group.size for need, group in zip(needs, self.groups, strict=True)):
                     continue
@@ -319,33 +226,6 @@ class OptionSource:
                 yield Option(
                     stage.first, last, (stage, after), hosts, needs, added, is_priced=False, is_exact=False
                 )
-
-    def _sum_bound(
-        self, stage: Stage, after: Stage, team: tuple[int, ...], operator: Conv2D | FullyConnected
-    ) -> Price:
-        """Without what follows the sum."""
-        link, count, device = self.setting.link, len(team), self.groups[team[0]].device
-        least = operator.macs * (operator.weights.shape[-1] // count) // operator.weights.shape[-1]
-        compute = device.compute_ns({operator.operator_class: least}, 1)
-        sums = 4 * self._summed_elements(operator, after) * count
-        taken = 0 if any(self.groups[number].holds_input for number in team) else self._read_bytes(stage)
-        latency = compute + delivery_ns(link, taken if link.shared else 0)
-        latency += delivery_ns(link, sums if link.shared else sums // count)
-        energy = device.energy_nj({operator.operator_class: least}) * count
-        return Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums)
-
-    def _summed_elements(self, operator: Conv2D | FullyConnected, after: Stage) -> int:
-        """How many of the operator's outputs are formed at least."""
-        graph, tensor = self.setting.graph, operator.output
-        if tensor in graph.outputs or graph.consumers.get(tensor, (0,))[-1] >= after.last:
-            return tensor.elements
-        (demand,) = self.setting.table.demands(after)
-        return max((elements(box) for read, box in demand.inputs if read is tensor), default=0)
-
-    def _read_bytes(self, stage: Stage) -> int:
-        """What the stage's operator reads as a whole."""
-        (demand,) = self.setting.table.demands(Stage(first=stage.first, last=stage.last))
-        return demand.input_bytes
 
     def _rest_ns(self, stage: Stage) -> list[int]:
         if stage.last == stage.first:

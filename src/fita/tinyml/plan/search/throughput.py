@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from fita.tinyml.plan.cost import least_period_ns
+from fita.tinyml.plan.search.candidate import Option
 from fita.tinyml.plan.search.chain import Answer, ChainSearch, Found, Stopped
 from fita.tinyml.plan.search.frontier import Options, Ways
-from fita.tinyml.plan.search.option import Option, OptionSource
+from fita.tinyml.plan.search.option import OptionSource
 from fita.tinyml.plan.search.rest import Columns, Cost, Rest
 from fita.tinyml.tensor import Array
 
