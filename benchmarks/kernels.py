@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,9 @@ from fita.simulator.native_kernel import build_native
 from fita.simulator.segment_firmware import THIS_MACHINE, compile_segment_firmware
 from fita.simulator.segment_process import SegmentProcess
 from fita.tinyml.decode import flatbuffer
-from fita.tinyml.draw.model_builder import ModelBuilder, Quantization, Value
+from fita.tinyml.draw import sized
+from fita.tinyml.draw.model_builder import ModelBuilder
+from fita.tinyml.draw.sized import QUANTIZATION, Sized
 from fita.tinyml.execute import run_graph
 from fita.tinyml.generate import random_inputs
 from fita.tinyml.graph import Graph
@@ -41,96 +43,6 @@ ARENA_BYTES = 4 << 20
 SLOWEST_S = 0.02
 MODELS = Path(__file__).parents[1] / "models"
 OWN = ("digits", "digits_residual", "pedestrians")
-_QUANTIZATION = Quantization(scale=0.05, zero_point=-3)
-_WINDOW = {"Padding": 0, "StrideW": 1, "StrideH": 1, "FusedActivationFunction": 0}
-_DILATION = {"DilationWFactor": 1, "DilationHFactor": 1}
-_RANDOM = np.random.default_rng(7)
-
-
-def _weights(builder: ModelBuilder, shape: tuple[int, ...], axis: int) -> list[int]:
-    content = _RANDOM.integers(-127, 128, size=shape, dtype=np.int8)
-    channels = shape[axis]
-    bias = builder.constant(_RANDOM.integers(-1000, 1000, size=channels, dtype=np.int32))
-    scales = tuple(float(np.float32(scale)) for scale in _RANDOM.uniform(0.001, 0.002, channels))
-    return [builder.weights(content, scales, axis), bias.number]
-
-
-def _convolution(builder: ModelBuilder, data: Value, window: int, channels: int) -> Value:
-    operands = _weights(builder, (channels, window, window, data.shape[3]), 0)
-    return builder.operator(
-        "CONV_2D", [data.number, *operands],
-        shape=(*data.shape[:3], channels), quantization=_QUANTIZATION, **_WINDOW, **_DILATION,
-    )  # fmt: skip
-
-
-def _depthwise(builder: ModelBuilder, data: Value) -> Value:
-    operands = _weights(builder, (1, 3, 3, data.shape[3]), 3)
-    return builder.operator(
-        "DEPTHWISE_CONV_2D", [data.number, *operands],
-        shape=data.shape, quantization=_QUANTIZATION, DepthMultiplier=1, **_WINDOW, **_DILATION,
-    )  # fmt: skip
-
-
-def _dense(builder: ModelBuilder, data: Value) -> Value:
-    operands = _weights(builder, (256, data.shape[1]), 0)
-    return builder.operator(
-        "FULLY_CONNECTED", [data.number, *operands], shape=(1, 256), quantization=_QUANTIZATION,
-        FusedActivationFunction=0, WeightsFormat=0, KeepNumDims=0,
-    )  # fmt: skip
-
-
-def _pool(kind: str) -> Callable[[ModelBuilder, Value], Value]:
-    def build(builder: ModelBuilder, data: Value) -> Value:
-        _, height, width, channels = data.shape
-        options = {"Padding": 1, "StrideW": 2, "StrideH": 2, "FusedActivationFunction": 0}
-        return builder.operator(
-            kind, [data.number], shape=(1, height // 2, width // 2, channels), quantization=_QUANTIZATION,
-            FilterWidth=2, FilterHeight=2, **options,
-        )  # fmt: skip
-
-    return build
-
-
-def _two(kind: str) -> Callable[[ModelBuilder, Value], Value]:
-    def build(builder: ModelBuilder, data: Value) -> Value:
-        other = builder.input(data.shape, Quantization(scale=0.03, zero_point=5))
-        return builder.operator(
-            kind, [data.number, other.number], shape=data.shape, quantization=_QUANTIZATION,
-            FusedActivationFunction=0,
-        )  # fmt: skip
-
-    return build
-
-
-def _tanh(builder: ModelBuilder, data: Value) -> Value:
-    quantization = Quantization(scale=1 / 128, zero_point=0)
-    return builder.operator("TANH", [data.number], shape=data.shape, quantization=quantization)
-
-
-def _softmax(builder: ModelBuilder, data: Value) -> Value:
-    quantization = Quantization(scale=1 / 256, zero_point=-128)
-    return builder.operator("SOFTMAX", [data.number], shape=data.shape, quantization=quantization, Beta=1.0)
-
-
-def _mean(builder: ModelBuilder, data: Value) -> Value:
-    axes = builder.constant(np.asarray([1, 2], dtype=np.int32))
-    return builder.operator(
-        "MEAN", [data.number, axes.number], shape=(1, data.shape[3]), quantization=_QUANTIZATION, KeepDims=0
-    )
-
-
-def _pad(builder: ModelBuilder, data: Value) -> Value:
-    around = builder.constant(np.asarray([[0, 0], [1, 1], [1, 1], [0, 0]], dtype=np.int32))
-    _, height, width, channels = data.shape
-    shape = (1, height + 2, width + 2, channels)
-    return builder.operator("PAD", [data.number, around.number], shape=shape, quantization=_QUANTIZATION)
-
-
-def _transpose(builder: ModelBuilder, data: Value) -> Value:
-    order = builder.constant(np.asarray([0, 2, 1, 3], dtype=np.int32))
-    _, height, width, channels = data.shape
-    shape = (1, width, height, channels)
-    return builder.operator("TRANSPOSE", [data.number, order.number], shape=shape, quantization=_QUANTIZATION)
 
 
 @dataclass(frozen=True)
@@ -139,29 +51,29 @@ class Subject:
 
     name: str
     shape: tuple[int, ...]
-    build: Callable[[ModelBuilder, Value], Value]
+    build: Sized
 
     def model(self) -> bytes:
         builder = ModelBuilder()
-        output = self.build(builder, builder.input(self.shape, _QUANTIZATION))
+        output = self.build(builder, builder.input(self.shape, QUANTIZATION))
         return flatbuffer.write(builder.finish([output]))
 
 
 SUBJECTS = (
-    Subject("pointwise 16x16x64 to 64", (1, 16, 16, 64), lambda b, x: _convolution(b, x, 1, 64)),
-    Subject("convolution 3x3 16x16x16 to 32", (1, 16, 16, 16), lambda b, x: _convolution(b, x, 3, 32)),
-    Subject("convolution 3x3 32x32x3 to 16", (1, 32, 32, 3), lambda b, x: _convolution(b, x, 3, 16)),
-    Subject("depthwise 3x3 24x24x64", (1, 24, 24, 64), _depthwise),
-    Subject("dense 1024 to 256", (1, 1024), _dense),
-    Subject("average pool 2x2 24x24x32", (1, 24, 24, 32), _pool("AVERAGE_POOL_2D")),
-    Subject("max pool 2x2 24x24x32", (1, 24, 24, 32), _pool("MAX_POOL_2D")),
-    Subject("add 24x24x32", (1, 24, 24, 32), _two("ADD")),
-    Subject("mul 24x24x32", (1, 24, 24, 32), _two("MUL")),
-    Subject("lookup (tanh) 24x24x32", (1, 24, 24, 32), _tanh),
-    Subject("softmax 64x64", (64, 64), _softmax),
-    Subject("mean 24x24x32", (1, 24, 24, 32), _mean),
-    Subject("pad 24x24x32", (1, 24, 24, 32), _pad),
-    Subject("transpose 24x24x32", (1, 24, 24, 32), _transpose),
+    Subject("pointwise 16x16x64 to 64", (1, 16, 16, 64), sized.convolution(1, 64)),
+    Subject("convolution 3x3 16x16x16 to 32", (1, 16, 16, 16), sized.convolution(3, 32)),
+    Subject("convolution 3x3 32x32x3 to 16", (1, 32, 32, 3), sized.convolution(3, 16)),
+    Subject("depthwise 3x3 24x24x64", (1, 24, 24, 64), sized.depthwise()),
+    Subject("dense 1024 to 256", (1, 1024), sized.dense(256)),
+    Subject("average pool 2x2 24x24x32", (1, 24, 24, 32), sized.pool("AVERAGE_POOL_2D")),
+    Subject("max pool 2x2 24x24x32", (1, 24, 24, 32), sized.pool("MAX_POOL_2D")),
+    Subject("add 24x24x32", (1, 24, 24, 32), sized.two("ADD")),
+    Subject("mul 24x24x32", (1, 24, 24, 32), sized.two("MUL")),
+    Subject("lookup (tanh) 24x24x32", (1, 24, 24, 32), sized.tanh),
+    Subject("softmax 64x64", (64, 64), sized.softmax),
+    Subject("mean 24x24x32", (1, 24, 24, 32), sized.mean),
+    Subject("pad 24x24x32", (1, 24, 24, 32), sized.pad),
+    Subject("transpose 24x24x32", (1, 24, 24, 32), sized.transpose),
 )
 
 
