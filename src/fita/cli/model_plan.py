@@ -125,14 +125,22 @@ def _print_plan(plan: Plan, *, lost: bool) -> None:
         f"{figures.frames_per_s:.2f} frames/s, {figures.energy_mj:.2f} mJ, {figures.air_bytes} bytes over "
         f"{setting.link.name}"
     )
-    if plan.is_exact:
-        console.print("proven best of all chains of disjoint devices", style="green")
-    elif not plan.is_chain:
-        console.print("some devices take part in several stages: better than the best chain of disjoint ones")
-    elif plan.gap is not None:
-        console.print(f"no chain of disjoint devices is better by more than {plan.gap:.0%}", style="yellow")
+    _print_proof(console, plan)
     if lost:
         _print_losses(console, plan)
+
+
+def _print_proof(console: Console, plan: Plan) -> None:
+    if plan.is_exact:
+        console.print("proven best of all chains of disjoint devices", style="green")
+        return
+    if plan.gap is None:
+        console.print("no chain of disjoint devices fits; how much better another plan could be is not known")
+        return
+    if not plan.is_chain:
+        console.print("some devices take part in several stages")
+    more = f" by more than {plan.gap:.0%}" if plan.gap else ""
+    console.print(f"no chain of disjoint devices is better{more}", style="yellow" if plan.gap else "green")
 
 
 def _print_segments(console: Console, plan: Plan) -> None:

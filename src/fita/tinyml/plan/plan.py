@@ -20,9 +20,9 @@ VERSION = 1
 class Plan:
     """Stages of a graph and, for each segment of them, the devices of its copies, by name.
 
-    `is_exact`: proven to be the best of all chains in which each device takes part in one stage. Otherwise no such
-    chain is better by more than the share `gap` of its cost; None when nothing is known, as for a plan whose
-    devices take part in several stages, which was better than the best chain found. Over more than twelve
+    `is_exact`: proven to be the best of all chains in which each device takes part in one stage and like devices
+    have even shares. Otherwise no such chain is better by more than the share `gap` of the cost: 0 for a plan that
+    goes beyond chains and is proven to be no worse, None when no chain was found that fits. Over more than twelve
     groups of unlike devices only layer cuts are looked at, and the gap is to the best of these.
     `standby` names devices that have memory for a segment beside their own, in case its device is lost.
     """
