@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fita.tinyml.errors import PackError
@@ -140,6 +140,7 @@ def test_too_many_loops_are_refused() -> None:
         loop_words([Loop(2, (7,))] * 6, 1)
 
 
+@example(value=float(np.finfo(np.float32).max), zero_point=0, scale=0.5)
 @given(
     value=st.floats(width=32, allow_nan=False),
     zero_point=st.integers(-128, 127),

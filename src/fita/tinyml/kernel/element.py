@@ -99,7 +99,8 @@ def run_strided_slice(operator: StridedSlice, data: Array) -> Array:
 
 def run_quantize(operator: Quantize, data: Array) -> Array:
     """Values beyond 32 bits saturate; what TFLite Micro makes of them depends on the processor."""
-    quotients = (data / np.float32(operator.output.scale)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        quotients = (data / np.float32(operator.output.scale)).astype(np.float64)
     rounded = np.trunc(quotients + np.copysign(0.5, quotients))
     stored = np.clip(np.nan_to_num(rounded), -(2.0**31), 2.0**31 - 1) + operator.output.zero_point
     return np.asarray(np.clip(stored, -128, 127), dtype=np.int8)
