@@ -21,9 +21,9 @@ import numpy as np
 from tflite_micro import runtime
 
 from benchmarks.report import Figure, emit, parser
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import THIS_MACHINE, compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.firmware import THIS_MACHINE, compile_segment_firmware
+from fita.simulator.inference.native_kernel import build_native
+from fita.simulator.inference.process import SegmentProcess
 from fita.tinyml.decode import flatbuffer
 from fita.tinyml.draw import sized
 from fita.tinyml.draw.model_builder import ModelBuilder

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Figure, emit, parser
-from fita.simulator.frame import processors
-from fita.simulator.inference import InferenceDevice, SplitDevices
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import THIS_MACHINE
-from fita.simulator.speed import SpeedMeter
+from fita.simulator.inference.firmware import THIS_MACHINE
+from fita.simulator.inference.frame import processors
+from fita.simulator.inference.native_kernel import build_native
+from fita.simulator.inference.speed import SpeedMeter
+from fita.simulator.inference.split import InferenceDevice, SplitDevices
 from fita.tinyml.execute import run_graph
 from fita.tinyml.generate import random_inputs
 from fita.tinyml.graph import Graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fita.simulator.native_kernel import ARCHITECTURES, NATIVE_MODULE, build_native
+from fita.simulator.inference.native_kernel import ARCHITECTURES, NATIVE_MODULE, build_native
 
 
 def main() -> None:

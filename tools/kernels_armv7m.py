@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fita.simulator.native_kernel import kernel_codes
+from fita.simulator.inference.native_kernel import kernel_codes
 from fita.tinyml.generate import random_inputs, random_model
 from fita.tinyml.pack.layout import LOOPS, Direction, Edge, Kernel
 from fita.tinyml.pack.packer import PackedSegment, pack_split

@@ -17,7 +17,7 @@ from benchmarks.plan_space.enumeration import SHARES_MAX, SUM_REACH
 from benchmarks.plan_space.instance import Chain, alike
 from fita.tinyml.operator import Conv2D, FullyConnected
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
-from fita.tinyml.plan.demand import Demand
+from fita.tinyml.plan.demand.table import Demand
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.split.stage import Stage, StageKind, even_shares, share_length
 

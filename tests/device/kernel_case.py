@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.process import SegmentProcess
 from fita.tinyml.generate import ModelSize, random_inputs, random_model
 from fita.tinyml.pack.layout import Direction, Kernel
 from fita.tinyml.pack.packer import PackedSegment, pack_split

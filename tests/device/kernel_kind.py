@@ -11,9 +11,9 @@ import pytest
 from kernel_case import SLACK_BYTES, SLACK_BYTES_32
 from tools.micropython_arm import interpreter
 
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import CORTEX_M, THIS_MACHINE, Processor, compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.firmware import CORTEX_M, THIS_MACHINE, Processor, compile_segment_firmware
+from fita.simulator.inference.native_kernel import build_native
+from fita.simulator.inference.process import SegmentProcess
 
 ROOT = Path(__file__).parents[2]
 ARM_FOLDER = Path("build") / "micropython-armhf"

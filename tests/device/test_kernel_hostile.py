@@ -16,7 +16,7 @@ from kernel_case import Case, cases, hold_against_reference
 from kernel_kind import KINDS, Kind
 
 from fita.simulator.errors import SegmentProcessError
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.process import SegmentProcess
 from fita.tinyml.generate import ModelSize
 from fita.tinyml.pack.layout import HEADER_BYTES, content_digest, encode
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fita.simulator.errors import SegmentProcessError
-from fita.simulator.inference import InferenceDevice, SplitDevices
-from fita.simulator.segment_firmware import compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.firmware import compile_segment_firmware
+from fita.simulator.inference.process import SegmentProcess
+from fita.simulator.inference.split import InferenceDevice, SplitDevices
 from fita.tinyml.execute import run_graph
 from fita.tinyml.graph import Graph
 from fita.tinyml.pack.packer import pack_split

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fita.simulator.segment_firmware import CORTEX_M, source_for
+from fita.simulator.inference.firmware import CORTEX_M, source_for
 
 DEVICE = Path(__file__).parents[2] / "device"
 

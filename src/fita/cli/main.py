@@ -13,8 +13,9 @@ from rich.console import Console
 
 from fita import __version__
 from fita.base.errors import named_error
-from fita.cli import demo, gateway, kubectl, model, outputs, service, status, up
+from fita.cli import demo, gateway, kubectl, outputs, service, status, up
 from fita.cli.device import app as device
+from fita.cli.model import app as model
 
 app = typer.Typer(
     name="fita",

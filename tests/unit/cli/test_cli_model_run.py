@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fita.base.errors import ConfigurationError, FitaError
 from fita.cli.main import app
-from fita.cli.model_run import emulated_devices
+from fita.cli.model.run import emulated_devices
 from fita.tinyml.errors import NoPlanError
 
 DIGITS = Path(__file__).parents[3] / "models" / "digits.tflite"

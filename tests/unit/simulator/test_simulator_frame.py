@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from fita.base.resource import resource_folder
-from fita.simulator import segment_process
 from fita.simulator.errors import SegmentProcessError
-from fita.simulator.frame import Carrier
-from fita.simulator.inference import InferenceDevice, SplitDevices
-from fita.simulator.segment_firmware import compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
-from fita.simulator.speed import PIPE, measure_speeds
+from fita.simulator.inference import process as segment_process
+from fita.simulator.inference.firmware import compile_segment_firmware
+from fita.simulator.inference.frame import Carrier
+from fita.simulator.inference.process import SegmentProcess
+from fita.simulator.inference.speed import PIPE, measure_speeds
+from fita.simulator.inference.split import InferenceDevice, SplitDevices
 from fita.tinyml.errors import InputError
 from fita.tinyml.execute import run_graph
 from fita.tinyml.generate import ModelSize, random_inputs, random_model

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fita.base.errors import FitaError
 from fita.base.resource import resource_folder
-from fita.cli.model import app
+from fita.cli.model.app import app
 
 MODELS = resource_folder("models")
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from fita.tinyml.generate import ModelSize, random_model
 from fita.tinyml.graph import Graph
 from fita.tinyml.plan.cost import traffic_bytes
-from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.demand.sweep import GraphFacts, Sweep, measure_part
+from fita.tinyml.plan.demand.table import DemandTable
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import LINKS
 from fita.tinyml.plan.planner import setting_of
 from fita.tinyml.plan.search.option import OptionSource
-from fita.tinyml.plan.sweep import GraphFacts, Sweep, measure_part
 from fita.tinyml.reader import read_model
 from fita.tinyml.split.cutter import Cutter
 from fita.tinyml.split.partition import partition

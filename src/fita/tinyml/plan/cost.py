@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fita.tinyml.graph import Graph
-from fita.tinyml.plan.demand import Demand, DemandTable, all_fit
+from fita.tinyml.plan.demand.table import Demand, DemandTable, all_fit
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import Link
 from fita.tinyml.segment import OUTSIDE, Box

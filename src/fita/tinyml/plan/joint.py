@@ -15,7 +15,7 @@ from itertools import islice, permutations
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.graph import Graph
 from fita.tinyml.plan.cost import evaluate
-from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.demand.table import DemandTable
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import Link
 from fita.tinyml.plan.plan import Plan

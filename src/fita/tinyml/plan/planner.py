@@ -13,7 +13,7 @@ from fita.base.errors import ConfigurationError
 from fita.tinyml.graph import Graph
 from fita.tinyml.pack.packer import pack_segment
 from fita.tinyml.plan.cost import Evaluation, Placement, Setting
-from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.demand.table import DemandTable
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import WIFI, Link
 from fita.tinyml.plan.plan import Plan

@@ -14,7 +14,7 @@ import msgspec
 
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.plan.cost import Figures, Placement, Setting, evaluate, feasible
-from fita.tinyml.plan.demand import Demand
+from fita.tinyml.plan.demand.table import Demand
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.planner import overdraft_bytes, plan_model

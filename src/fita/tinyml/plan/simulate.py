@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from fita.tinyml.plan.demand import DemandTable
+from fita.tinyml.plan.demand.table import DemandTable
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.segment import OUTSIDE
 from fita.tinyml.split.partition import stage_of_segments

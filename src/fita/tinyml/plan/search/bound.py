@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fita.tinyml.operator import Conv2D, FullyConnected, OperatorClass
 from fita.tinyml.plan.cost import Setting, delivery_ns
-from fita.tinyml.plan.coverage import Coverage
+from fita.tinyml.plan.demand.coverage import Coverage
 from fita.tinyml.plan.search.candidate import Group, Price
 from fita.tinyml.split.box import elements
 from fita.tinyml.split.stage import Stage

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fita.tinyml.plan.cost import Evaluation, Setting
-from fita.tinyml.plan.demand import Demand, all_fit
+from fita.tinyml.plan.demand.table import Demand, all_fit
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.search.option import SHARES_MAX
 from fita.tinyml.split.stage import Stage, StageKind, share_length, weighted_shares

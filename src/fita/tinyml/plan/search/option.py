@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from fita.tinyml.graph import live_tensors
 from fita.tinyml.operator import Conv2D, FullyConnected
 from fita.tinyml.plan.cost import Setting, arrival_ns, delivery_ns
-from fita.tinyml.plan.demand import Demand
+from fita.tinyml.plan.demand.table import Demand
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.search.bound import Bounds
 from fita.tinyml.plan.search.candidate import Group, Option, Price, groups_of

@@ -16,10 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
-from fita.simulator.inference import InferenceDevice, SplitDevices
-from fita.simulator.native_kernel import build_native
-from fita.simulator.segment_firmware import THIS_MACHINE, compile_segment_firmware
-from fita.simulator.segment_process import SegmentProcess
+from fita.simulator.inference.firmware import THIS_MACHINE, compile_segment_firmware
+from fita.simulator.inference.native_kernel import build_native
+from fita.simulator.inference.process import SegmentProcess
+from fita.simulator.inference.split import InferenceDevice, SplitDevices
 from fita.tinyml.decode import flatbuffer
 from fita.tinyml.draw import sized
 from fita.tinyml.draw.model_builder import ModelBuilder, Quantization, Value

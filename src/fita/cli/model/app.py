@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from fita.cli import model_measure, model_plan, model_run
+from fita.cli.model import measure, plan, run
 
 app = typer.Typer(help="Neural networks in parts over several devices.", no_args_is_help=True)
-app.command(name="inspect")(model_plan.inspect)
-app.command(name="plan")(model_plan.plan)
-app.command(name="run")(model_run.run)
-app.command(name="measure")(model_measure.measure)
+app.command(name="inspect")(plan.inspect)
+app.command(name="plan")(plan.plan)
+app.command(name="run")(run.run)
+app.command(name="measure")(measure.measure)

@@ -16,9 +16,9 @@ from types import TracebackType
 
 import numpy as np
 
-from fita.simulator.frame import Carrier
-from fita.simulator.segment_firmware import THIS_MACHINE, Processor, compile_segment_firmware
-from fita.simulator.segment_process import Heap, SegmentProcess
+from fita.simulator.inference.firmware import THIS_MACHINE, Processor, compile_segment_firmware
+from fita.simulator.inference.frame import Carrier
+from fita.simulator.inference.process import Heap, SegmentProcess
 from fita.tinyml.errors import InputError
 from fita.tinyml.execute import check_input
 from fita.tinyml.pack.layout import Direction, Edge

@@ -33,7 +33,7 @@ def measure(
 ) -> None:
     """Measure the operators and the pipes of emulated devices on this machine. Takes some seconds."""
     from fita.base.errors import ConfigurationError
-    from fita.simulator.speed import measure_speeds
+    from fita.simulator.inference.speed import measure_speeds
     from fita.tinyml.plan.speed import encode_speeds
 
     speeds = measure_speeds(native=native)

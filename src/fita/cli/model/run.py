@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fita.cli.model_measure import SpeedsOption, read_speeds
+from fita.cli.model.measure import SpeedsOption, read_speeds
 from fita.cli.option import JsonOption
 
 if TYPE_CHECKING:
-    from fita.simulator.inference import DeviceUse, InferenceDevice, InferenceRun
+    from fita.simulator.inference.split import DeviceUse, InferenceDevice, InferenceRun
     from fita.tinyml.graph import Graph
     from fita.tinyml.pack.packer import PackedSegment
     from fita.tinyml.plan.device import DeviceModel
@@ -49,9 +49,9 @@ def run(
     """
     import numpy as np
 
-    from fita.simulator.inference import SplitDevices
-    from fita.simulator.native_kernel import build_native
-    from fita.simulator.segment_firmware import THIS_MACHINE
+    from fita.simulator.inference.firmware import THIS_MACHINE
+    from fita.simulator.inference.native_kernel import build_native
+    from fita.simulator.inference.split import SplitDevices
     from fita.tinyml.execute import run_graph
     from fita.tinyml.pack.packer import pack_split
 
@@ -112,7 +112,7 @@ def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Path | None, *, 
 
 def _simulated_ms(plan: Plan) -> float:
     """One frame on this machine, whose processors the devices share."""
-    from fita.simulator.frame import processors
+    from fita.simulator.inference.frame import processors
     from fita.tinyml.plan.simulate import simulate
 
     return simulate(plan, processors=len(processors())).latency_ns / 1e6
@@ -155,7 +155,7 @@ _HEAP_TABLE_SHARE = 64
 
 
 def _heaps(devices: Sequence[DeviceModel]) -> list[InferenceDevice]:
-    from fita.simulator.inference import InferenceDevice
+    from fita.simulator.inference.split import InferenceDevice
 
     return [
         InferenceDevice(name=f"{device.name} ({device.ram_bytes // 1024}k)", heap_bytes=device.ram_bytes)

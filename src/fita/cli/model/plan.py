@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fita.cli.model_measure import SpeedsOption, link_of, read_speeds
-from fita.cli.model_run import read_graph
+from fita.cli.model.measure import SpeedsOption, link_of, read_speeds
+from fita.cli.model.run import read_graph
 from fita.cli.option import JsonOption
 
 if TYPE_CHECKING:

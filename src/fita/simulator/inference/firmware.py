@@ -18,7 +18,7 @@ from fita.base.resource import resource_folder
 from fita.oci.build.compiler import find_compiler
 from fita.oci.errors import CompilerMissingError
 from fita.simulator.errors import RuntimeMissingError, SimulatorError
-from fita.simulator.native_kernel import NATIVE_MODULE
+from fita.simulator.inference.native_kernel import NATIVE_MODULE
 
 _COMPILE_DEADLINE_S = 60.0
 _FILES = (

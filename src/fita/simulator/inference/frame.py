@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from fita.simulator.segment_process import Answer, SegmentProcess
+from fita.simulator.inference.process import Answer, SegmentProcess
 from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
 

@@ -24,7 +24,7 @@ from fita.tinyml.operator import (
     Quantize,
     Weighted,
 )
-from fita.tinyml.plan.coverage import Gap, gap_of
+from fita.tinyml.plan.demand.coverage import Gap, gap_of
 from fita.tinyml.segment import Box, PartialSum
 from fita.tinyml.split.box import bounding, contains, elements, merged, whole_box
 from fita.tinyml.split.cutter import owned_box

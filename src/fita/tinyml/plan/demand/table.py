@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from fita.tinyml.graph import Graph
 from fita.tinyml.operator import OperatorClass
-from fita.tinyml.plan.coverage import Gap
+from fita.tinyml.plan.demand.coverage import Gap
+from fita.tinyml.plan.demand.sweep import Boxes, GraphFacts, Measure, Sweep, measure_part, size_bytes
 from fita.tinyml.plan.device import DeviceModel
-from fita.tinyml.plan.sweep import Boxes, GraphFacts, Measure, Sweep, measure_part, size_bytes
 from fita.tinyml.segment import Segment
 from fita.tinyml.split.cutter import Cutter
 from fita.tinyml.split.memory import enough_arena_bytes, least_arena_bytes, segment_memory

@@ -1,0 +1,1 @@
+"""`fita model`: inspect, plan, run and measure."""

@@ -1,0 +1,1 @@
+"""Split models on MicroPython processes of this machine, one for each device."""
