@@ -1,4 +1,4 @@
-"""Hold the sizes that CONTRIBUTING.md promises: files, functions, classes.
+"""Hold the sizes that CONTRIBUTING.md promises: files, functions, classes, packages.
 
 ``python -m tools.sizes`` prints every violation and exits 1 when there is one.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -19,6 +20,7 @@ FUNCTION_LINES_P90 = 30
 FUNCTION_LINES_MEDIAN = 10
 CLASS_LINES = 300
 PUBLIC_METHODS = 15
+PACKAGE_FILES = 12
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -61,6 +63,14 @@ def file_violations(path: Path, lengths: list[int]) -> Iterator[str]:
             yield from class_violations(path, node)
 
 
+def package_violations(paths: list[Path]) -> Iterator[str]:
+    """Modules of each package under src/, `__init__` apart."""
+    counts = Counter(path.parent for path in paths if path.parts[0] == "src" and path.stem != "__init__")
+    for folder, count in sorted(counts.items()):
+        if count > PACKAGE_FILES:
+            yield f"{folder}: {count} files, at most {PACKAGE_FILES}: part it into packages"
+
+
 def distribution_violations(lengths: list[int]) -> Iterator[str]:
     if not lengths:
         return
@@ -73,7 +83,9 @@ def distribution_violations(lengths: list[int]) -> Iterator[str]:
 
 def main() -> int:
     lengths: list[int] = []
-    problems = [problem for path in tracked_files() for problem in file_violations(path, lengths)]
+    paths = tracked_files()
+    problems = [problem for path in paths for problem in file_violations(path, lengths)]
+    problems += package_violations(paths)
     problems += distribution_violations(lengths)
     for problem in problems:
         print(problem)

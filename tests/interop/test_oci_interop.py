@@ -22,7 +22,7 @@ from oci_real_registry import PASSWORD, USER, TokenServer, htpasswd_auth, servin
 from fita.base.resource import resource_folder
 from fita.model.platform import Platform
 from fita.oci.artifact import ImageConfig, RootFilesystem
-from fita.oci.builder import BuiltService, build_service
+from fita.oci.build.builder import BuiltService, build_service
 from fita.oci.errors import ArtifactNotFoundError, UnauthorizedError
 from fita.oci.layout import LayoutStore
 from fita.oci.manifest import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, Content, Index, Manifest

@@ -52,8 +52,8 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Check and compile the service in DIR and keep it in the local store."""
+    from fita.oci.build.builder import build_service
     from fita.oci.build.source import SERVICE_FILE_NAME, parse_service_platform
-    from fita.oci.builder import build_service
 
     wanted = tuple(parse_service_platform(folder / SERVICE_FILE_NAME, name) for name in platform or ())
     reference = _reference(tag) if tag else None

@@ -13,8 +13,8 @@ from fita.base.resource import resource_folder
 from fita.model.platform import Platform
 from fita.oci.artifact import decode_artifact
 from fita.oci.build import compiler
+from fita.oci.build.builder import build_service
 from fita.oci.build.compiler import compile_code
-from fita.oci.builder import build_service
 from fita.oci.content import StoreSource, load_artifact
 from fita.oci.errors import (
     CompilerMissingError,
