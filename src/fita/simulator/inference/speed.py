@@ -1,20 +1,21 @@
 """Measures what operators, segments and pipes of emulated devices cost on this machine.
 
 Operators of typical sizes run on one MicroPython process, several copies in one segment since its clock counts
-microseconds; chains of convolutions run in parts on several to see what carrying tensors takes. Each time is the
-median of its rounds, and rounds of everything are taken in turn: what else the machine does then disturbs all of
-it alike. Nothing here is a budget or a promise.
+microseconds; chains of convolutions run in parts on several to see what carrying tensors takes. Rounds of
+everything are taken in turn, and each time is the lower quartile of its own: what else the machine does only adds.
+Nothing here is a budget or a promise.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+
+import numpy as np
 
 from fita.simulator.inference.firmware import THIS_MACHINE, compile_segment_firmware
 from fita.simulator.inference.native_kernel import build_native
@@ -220,8 +221,17 @@ def measure_speeds(*, native: bool, rounds: int = ROUNDS) -> Speeds:
 
 
 def _typical_ns(taken_us: Sequence[int]) -> float:
-    """The median; the clock counts whole microseconds."""
-    return 1000.0 * max(0.5, statistics.median(taken_us))
+    """The lower quartile; the clock counts whole microseconds."""
+    return 1000.0 * max(0.5, float(np.percentile(taken_us, 25)))
+
+
+def _units(graph: Graph) -> dict[OperatorClass, int]:
+    """Work of the whole graph."""
+    units: dict[OperatorClass, int] = {}
+    for operator in graph.operators:
+        for name, amount in operator.work.items():
+            units[name] = units.get(name, 0) + amount
+    return units
 
 
 def _copies(shape: tuple[int, ...], operator: Sized, quantization: Quantization | None) -> Graph:
@@ -247,14 +257,10 @@ def _loaded(process: SegmentProcess, slot: int, graph: Graph, path: Path) -> _Pr
     (packed,) = pack_split(partition(graph, [Stage(first=0, last=len(graph.operators))]))
     path.write_bytes(packed.data)
     process.load(slot, path)
-    units: dict[OperatorClass, int] = {}
-    for operator in graph.operators:
-        for name, amount in operator.work.items():
-            units[name] = units.get(name, 0) + amount
     edges = packed.file.edges
     sizes = [edge.size_bytes for edge in edges if edge.direction is Direction.IN]
     # Rows that a stride leaves out are not sent; which bytes come instead does not matter here.
     arrays = zip(sizes, random_inputs(graph, slot), strict=True)
     inputs = b"".join(array.tobytes()[:size_bytes] for size_bytes, array in arrays)
     output_bytes = sum(edge.size_bytes for edge in edges if edge.direction is Direction.OUT)
-    return _Probe(units, len(graph.operators), slot, inputs, output_bytes)
+    return _Probe(_units(graph), len(graph.operators), slot, inputs, output_bytes)
