@@ -185,7 +185,7 @@ def _print_devices(console: Console, plan: Plan) -> None:
     console.print(table)
     idle = len(plan.setting.devices) - len(plan.figures.uses)
     if idle:
-        console.print(f"{idle} more stay free")
+        console.print("1 more stays free" if idle == 1 else f"{idle} more stay free")
     console.print()
 
 

@@ -160,7 +160,7 @@ def _devices(canvas: _Canvas, plan: Plan) -> None:
         canvas.y += _ROW
     idle = len(devices) - len(shown)
     if idle:
-        canvas.text(10, f"{idle} devices stay free", colour=_FAINT)
+        canvas.text(10, "1 more stays free" if idle == 1 else f"{idle} more stay free", colour=_FAINT)
         canvas.y += _ROW
 
 
