@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[Path, typer.Argument(help="A .tflite file, quantised to int8.", dir_okay=False)]
 
-_STATES, _EVALUATIONS, _MOVES = 400_000, 600, 200
+_STATES, _EVALUATIONS, _MOVES = 400_000, 10_000, 200
 """A person waits a second for a proof; the planner inside a control loop does not."""
 
 

@@ -3,18 +3,20 @@
 One frame goes through the stages one after the other. A stage's inputs leave for its shares when the stage before
 is done, in the order of the shares; on a shared medium one after the other, otherwise each receiver has a port of
 its own. What lies on the same device is not sent. Results go to where they are wanted as soon as a stage has them.
-Skip connections that could have gone ahead make the simulator faster than this, never slower.
+Skip connections that could have gone ahead make the simulator faster than this. It is slower only where messages
+cost something besides their bytes and a segment gathers from several: that counts as one message here.
 
 Frames in a row are limited by the busiest device or, on a shared medium, by the air.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from fita.tinyml.graph import Graph
+from fita.tinyml.plan.demand.coverage import Gap
 from fita.tinyml.plan.demand.table import Demand, DemandTable, all_fit
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.link import Link
@@ -190,13 +192,22 @@ class Evaluation:
     def period_ns(self) -> int:
         link = self.setting.link
         busiest = max((sum(busy for _, busy in hosted) for hosted in self._hosted.values()), default=0)
+        taken = [link.air_ns(size_bytes, orders=1) for size_bytes in self._arriving]
+        results = sum(link.air_ns(size_bytes) for size_bytes in self._results_bytes())
         if link.shared:
-            return max(busiest, link.air_ns(self.air_bytes))
+            return max(busiest, sum(taken) + results)
         ports: dict[str, int] = {}
-        for size_bytes, names in zip(self._arriving, self.placement, strict=True):
+        for air, names in zip(taken, self.placement, strict=True):
             for name in names:
-                ports[name] = ports.get(name, 0) + link.air_ns(size_bytes) // len(names)
-        return max(busiest, link.air_ns(sum(self._delivered)), *ports.values())
+                ports[name] = ports.get(name, 0) + air // len(names)
+        return max(busiest, results, *ports.values())
+
+    def _results_bytes(self) -> Iterator[int]:
+        """What each stage gives to where results are wanted."""
+        first = 0
+        for stage in self.stages:
+            yield sum(self._delivered[first : first + len(stage.shares)])
+            first += len(stage.shares)
 
     @property
     def energy_nj(self) -> int:
@@ -227,10 +238,14 @@ def traffic_bytes(graph: Graph, demands: Sequence[Demand]) -> dict[tuple[int, in
 def least_period_ns(setting: Setting) -> int:
     """What no plan's period can go below: all devices busy all the time with what is computed at least once.
 
+    0 where shares may leave something out.
+
     A device does in a nanosecond at most that part of a fastest device's work by which it is slower with the
     operators that it is best at.
     """
     (whole,) = setting.table.demands(Stage(first=0, last=len(setting.graph.operators)))
+    if whole.gap is not Gap.NONE:
+        return 0
     speeds = [device.ns_per_unit for device in setting.devices]
     fastest = {name: min(each[name] for each in speeds) for name in whole.units}
     timed = [name for name in fastest if fastest[name] > 0]

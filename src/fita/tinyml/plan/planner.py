@@ -6,7 +6,7 @@ question always has the same answer; limits count work, and only HiGHS has one i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fita.base.errors import ConfigurationError
@@ -92,29 +92,46 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     if isinstance(found, Stopped):
         found = AssignmentSearch(source, objective, limits).wholes()
     best = chain = _placed_chain(source, found)
+    cuts = sorted(source.narrow_cuts)
     if best is not None:
-        best = improved(setting, objective, best, limits.moves, cuts=sorted(source.narrow_cuts))
-    rest = search.all(rank(objective, best) if best else None)
-    if isinstance(rest, Stopped) and best is None:
+        best = improved(setting, objective, best, limits.moves, cuts=cuts)
+    rest = proof = search.all(rank(objective, best) if best else None)
+    if isinstance(proof, Stopped):
+        rest = search.narrow(rank(objective, best) if best else None)
+    if not isinstance(rest, Found) and isinstance(proof, Stopped) and best is None:
         # Nothing fits without shards; to find out whether anything fits at all is worth more time.
         patient = replace(limits, evaluations=_PATIENCE * limits.evaluations)
-        rest = ChainSearch(
-            source, Objective.DEVICES if objective is Objective.THROUGHPUT else objective, patient
-        ).all(None)
+        sought = Objective.DEVICES if objective is Objective.THROUGHPUT else objective
+        rest = ChainSearch(source, sought, patient).all(None)
     if isinstance(rest, Found):
         chain = _placed_chain(source, rest)
-        best = improved(setting, objective, chain, limits.moves) if chain else None
+        best = improved(setting, objective, chain, limits.moves, cuts=cuts) if chain else None
     if best is None:
         return _filled_plan(setting, objective, limits)
-    least = rest.bound if isinstance(rest, Stopped) else rank(objective, best)[0]
+    return _proven(setting, objective, best, is_chain=best is chain, proof=proof, least=search.least)
+
+
+def _proven(
+    setting: Setting,
+    objective: Objective,
+    best: Evaluation,
+    *,
+    is_chain: bool,
+    proof: Answer,
+    least: Callable[[], int],
+) -> Plan:
+    """The plan with what the search of all chains has shown. Nothing is proven once memory had to be kept free."""
+    cost = rank(objective, best)[0]
+    is_open = isinstance(proof, Stopped) or (isinstance(proof, Found) and not proof.is_exact)
+    bound = max(proof.bound, least()) if proof is not None and is_open else cost
     return Plan(
         setting=setting,
         objective=objective,
         stages=best.stages,
         placement=best.placement,
         figures=best.figures(),
-        is_exact=best is chain and not isinstance(rest, Stopped),
-        gap=max(0.0, 1.0 - least / max(1, rank(objective, best)[0])),
+        is_exact=is_chain and not is_open and not setting.slack_bytes,
+        gap=max(0.0, 1.0 - bound / max(1, cost)),
     )
 
 

@@ -18,7 +18,7 @@ from fita.tinyml.plan.demand.table import Demand
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.planner import overdraft_bytes, plan_model
-from fita.tinyml.plan.search.chain import Objective
+from fita.tinyml.plan.search.team import rank
 from fita.tinyml.split.stage import Stage
 
 _CHOICES_MAX = 512
@@ -133,9 +133,9 @@ def _patched(plan: Plan, setting: Setting, lost: str) -> Plan | None:
         figures = evaluate(setting, plan.stages, placement)
         if not feasible(setting.by_name, figures, setting.slack_bytes):
             continue
-        rank = _rank(plan.objective, figures)
-        if best is None or rank < best[0]:
-            best = (rank, placement, figures)
+        ranked = rank(plan.objective, figures)
+        if best is None or ranked < best[0]:
+            best = (ranked, placement, figures)
     if best is None:
         return None
     return _checked(replace(plan, setting=setting, placement=best[1], figures=best[2], is_exact=False, gap=None))
@@ -179,16 +179,6 @@ def _fewer_copies(plan: Plan, setting: Setting, lost: str) -> Plan | None:
 
 def _checked(plan: Plan) -> Plan | None:
     return plan if overdraft_bytes(plan) <= 0 else None
-
-
-def _rank(objective: Objective, figures: Figures) -> tuple[int, ...]:
-    first = {
-        Objective.LATENCY: figures.latency_ns,
-        Objective.THROUGHPUT: figures.period_ns,
-        Objective.ENERGY: figures.energy_nj,
-        Objective.DEVICES: figures.device_count,
-    }[objective]
-    return (first, figures.device_count, figures.air_bytes)
 
 
 def _moved(before: Plan, after: Plan) -> dict[str, int]:

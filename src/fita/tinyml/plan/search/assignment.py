@@ -39,11 +39,10 @@ class AssignmentSearch:
 
     def __init__(self, source: OptionSource, objective: Objective, limits: SearchLimits) -> None:
         self._source, self._objective, self._limits = source, objective, limits
-        link = source.setting.link
         self._bound = 0
         if objective is Objective.THROUGHPUT:
             self._price = Price(
-                adds=lambda option: link.air_ns(option.price.air_bytes) if link.shared else 0,
+                adds=lambda option: option.price.air_ns,
                 peak=lambda option: option.price.busy_ns,
             )
         else:
@@ -72,16 +71,23 @@ class AssignmentSearch:
 
     def all(self, ceiling: Cost | None) -> Answer:
         """What is known of all chains once those of wholes have been searched."""
-        if self._is_all and ceiling is not None and self._bound >= ceiling[0]:
-            return None
-        return Stopped(self._bound)
+        if self._is_all:
+            return None if ceiling is not None and self._bound >= ceiling[0] else Stopped(self._bound)
+        return Stopped(min(self._bound, self.least()))
+
+    def narrow(self, ceiling: Cost | None) -> Answer:
+        return self.all(ceiling)
+
+    def least(self) -> int:
+        if self._objective is Objective.THROUGHPUT:
+            return least_period_ns(self._source.setting)
+        return ChainSearch(self._source, self._objective, self._limits).least()
 
     @property
     def _is_all(self) -> bool:
         """Whether there are no other chains: shards and copies need devices that are alike."""
-        return (
-            all(group.size == 1 for group in self._source.groups) and self._objective is not Objective.THROUGHPUT
-        )
+        kins = {group.kin for group in self._source.groups}
+        return len(kins) == self._source.devices and self._objective is not Objective.THROUGHPUT
 
 
 class _Ways:

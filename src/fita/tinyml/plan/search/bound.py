@@ -34,15 +34,18 @@ class Bounds:
         if not any(group.wants_result for group in team):
             result_bytes = whole.result_bytes
         latency = compute
+        # Many messages round otherwise than one.
+        arriving = max(0, link.air_ns(air_bytes, orders=1) - count)
         if self._coverage.reads_always(stage.first, stage.last):
             # All but the one where the input is born wait for a message.
-            air = link.air_ns(air_bytes if link.shared else air_bytes // count)
+            air = arriving if link.shared else link.air_ns(air_bytes // count, orders=1)
             alone = any(group.holds_input for group in team)
             latency = max(compute, link.latency_ns) if alone else link.latency_ns + max(compute, air)
         if result_bytes or (stage.last == self._end and whole.result_bytes):
             latency += delivery_ns(link, max(1, result_bytes))
+        air_ns = (arriving if link.shared else 0) + link.air_ns(result_bytes)
         air_bytes += result_bytes
-        return Price(latency, compute, energy + round(link.nj_per_byte * air_bytes), air_bytes)
+        return Price(latency, compute, energy + round(link.nj_per_byte * air_bytes), air_bytes, air_ns)
 
     def of_sum(
         self, stage: Stage, after: Stage, team: Sequence[Group], operator: Conv2D | FullyConnected
@@ -56,7 +59,8 @@ class Bounds:
         latency = compute + delivery_ns(link, taken if link.shared else 0)
         latency += delivery_ns(link, sums if link.shared else sums // count)
         energy = device.energy_nj({operator.operator_class: least}) * count
-        return Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums)
+        air = max(0, link.air_ns(taken + sums) - 2 * count) if link.shared else 0
+        return Price(latency, compute, energy + round(link.nj_per_byte * (taken + sums)), taken + sums, air)
 
     def _summed_elements(self, operator: Conv2D | FullyConnected, after: Stage) -> int:
         """How many of the operator's outputs are formed at least."""

@@ -45,12 +45,17 @@ def groups_of(setting: Setting) -> tuple[Group, ...]:
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What an option costs, or at least costs. `busy_ns` is the longest that anything is busy for one frame."""
+    """What an option costs, or at least costs.
+
+    `busy_ns` is the longest that a device or its port is busy for one frame, `air_ns` how long the option occupies
+    what all options share: the medium, or else the port where results are wanted.
+    """
 
     latency_ns: int
     busy_ns: int
     energy_nj: int
     air_bytes: int
+    air_ns: int
 
 
 class Option(msgspec.Struct, frozen=True, eq=False):

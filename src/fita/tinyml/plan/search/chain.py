@@ -57,11 +57,6 @@ class Found:
     bound: int
     is_exact: bool
 
-    @property
-    def gap(self) -> float:
-        """By what share of its cost the chain may at most be improved."""
-        return 0.0 if self.is_exact else max(0.0, 1.0 - self.bound / max(1, self.total[0]))
-
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
@@ -83,6 +78,14 @@ class Search(Protocol):
 
     def all(self, ceiling: Cost | None) -> Answer:
         """The best of all chains that cost less than the ceiling."""
+        ...
+
+    def narrow(self, ceiling: Cost | None) -> Answer:
+        """The best of those with shares between narrow cuts only."""
+        ...
+
+    def least(self) -> int:
+        """What no chain's cost can go below; known without a search."""
         ...
 
 
@@ -113,6 +116,13 @@ class ChainSearch:
 
     def all(self, ceiling: Cost | None) -> Answer:
         return self.cheapest(self._ways(self.source.from_cut), ceiling=ceiling)
+
+    def narrow(self, ceiling: Cost | None) -> Answer:
+        return self.cheapest(self._ways(self.source.narrow), ceiling=ceiling)
+
+    def least(self) -> int:
+        least = self._ways(self.source.from_cut).rest.at(0, self.source.devices)
+        return least[0] if least is not None else 0
 
     def _ways(self, options: Options) -> Ways:
         columns = [_columns(options(cut), self.cost) for cut in range(self.source.end)]

@@ -76,6 +76,14 @@ class OptionSource:
         even = [bisect_left(work, work[-1] * part / _EVEN_CUTS) + 1 for part in range(1, _EVEN_CUTS)]
         return frozenset({0, self.end, *inner[:_NARROW_CUTS], *(min(cut, self.end) for cut in even)})
 
+    def narrow(self, first: int) -> tuple[Option, ...]:
+        """Of `from_cut` the wholes, and what is shared out between narrow cuts."""
+        if first not in self.narrow_cuts:
+            return self.wholes(first)
+        return tuple(
+            option for option in self.from_cut(first) if option.is_whole or option.last in self.narrow_cuts
+        )
+
     def wholes(self, first: int) -> tuple[Option, ...]:
         """Those on one device each. Their prices are exact; whether they fit may be open."""
         if first not in self._known_wholes:
@@ -285,7 +293,7 @@ class OptionSource:
     def _price(
         self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]], demands: Sequence[Demand]
     ) -> Price:
-        link, latency, busy, energy, air_bytes, place = self.setting.link, 0, 0, 0, 0, 0
+        link, latency, busy, energy, air_bytes, air, place = self.setting.link, 0, 0, 0, 0, 0, 0
         for stage in stages:
             arriving, compute, delivered = [], [], 0
             for demand in demands[place : place + len(stage.shares)]:
@@ -298,11 +306,14 @@ class OptionSource:
                 compute.append(max(g.device.compute_ns(demand.units, demand.operators, 1) for g in groups))
                 delivered += 0 if alone and alone.wants_result else demand.result_bytes
                 energy += sum(group.device.energy_nj(demand.units) for group in groups) // len(groups)
-                port = 0 if link.shared else link.air_ns(arriving[-1])
+                taken = link.air_ns(arriving[-1], orders=1)
+                air += taken if link.shared else 0
+                port = 0 if link.shared else taken
                 busy = max(busy, compute[-1] // len(groups), port // len(groups))
             latency += arrival_ns(link, arriving, compute) + delivery_ns(link, delivered)
             air_bytes += sum(arriving) + delivered
-        return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes)
+            air += link.air_ns(delivered)
+        return Price(latency, busy, energy + round(link.nj_per_byte * air_bytes), air_bytes, air)
 
 
 def _orders(option: Option) -> list[tuple[tuple[int, ...], ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -35,9 +36,13 @@ class ThroughputSearch:
         return self._shortest(self._source.wholes, None)
 
     def all(self, ceiling: Cost | None) -> Answer:
-        found = self._shortest(self._source.from_cut, ceiling[0] if ceiling else None)
-        least = least_period_ns(self._source.setting)
-        return Stopped(max(found.bound, least)) if isinstance(found, Stopped) else found
+        return self._shortest(self._source.from_cut, ceiling[0] if ceiling else None)
+
+    def narrow(self, ceiling: Cost | None) -> Answer:
+        return self._shortest(self._source.narrow, ceiling[0] if ceiling else None)
+
+    def least(self) -> int:
+        return least_period_ns(self._source.setting)
 
     def _shortest(self, options: Options, ceiling_ns: int | None) -> Answer:
         """Below the ceiling, if there is one."""
@@ -48,13 +53,13 @@ class ThroughputSearch:
             if better is None:
                 return self._fewest(table, kept.total[0]) or kept
             if isinstance(better, Stopped):
-                return Stopped(low)
+                return replace(kept, bound=low, is_exact=False)
             kept = better
             middle = table.between(low, kept.total[0])
-            better = self._keeps(table, middle) if low < middle < kept.total[0] else None
+            better = self._keeps(table, middle) if low < middle < kept.total[0] else kept
             if isinstance(better, Found):
                 kept = better
-            else:
+            elif better is None:
                 low = middle
         return Stopped(low) if kept is not None else None
 
@@ -78,10 +83,7 @@ class ThroughputSearch:
     def _may_keep(self, kept: _Kept) -> bool:
         """False only where no chain keeps the period."""
         least = kept.rest.at(0, self._source.devices)
-        return least is not None and not self._is_late(kept, least[0])
-
-    def _is_late(self, kept: _Kept, air_bytes: int) -> bool:
-        return self._link.shared and self._link.air_ns(air_bytes) > kept.period_ns
+        return least is not None and least[0] <= kept.period_ns
 
     def _keeps(self, table: _Table, period_ns: int) -> Answer:
         """The chain with the least air time that keeps a period, at the period that it really has.
@@ -101,28 +103,28 @@ class ThroughputSearch:
     def _kept(self, kept: _Kept) -> Answer:
         air = 1 if kept.devices_first else 0
         ways = Ways(
-            lambda option: _ordered(option.price.air_bytes, option.device_count, kept.devices_first),
+            lambda option: _ordered(option.price.air_ns, option.device_count, kept.devices_first),
             lambda cut: [copy for each in kept.options(cut) for copy in self._source.copies(each, kept.period_ns)],
             kept.rest,
         )
         found = self._chains.cheapest(
             ways,
             lambda option: option.price.busy_ns <= kept.period_ns,
-            bar=lambda total: self._is_late(kept, total[air]),
+            bar=lambda total: total[air] > kept.period_ns,
         )
         return self._at_period(found) if isinstance(found, Found) else found
 
     def _at_period(self, found: Found) -> Found:
         """With the period that the chain keeps as its cost."""
-        period = max(option.price.busy_ns for option in found.options)
         air_bytes = sum(option.price.air_bytes for option in found.options)
-        period = max(period, self._link.air_ns(air_bytes)) if self._link.shared else period
+        air_ns = sum(option.price.air_ns for option in found.options)
+        period = max(air_ns, *(option.price.busy_ns for option in found.options))
         devices = sum(option.device_count for option in found.options)
         return Found(found.options, (period, devices, air_bytes), period, is_exact=True)
 
 
-def _ordered(air_bytes: int, devices: int, devices_first: bool) -> Cost:
-    return (devices, air_bytes, 0) if devices_first else (air_bytes, devices, 0)
+def _ordered(air_ns: int, devices: int, devices_first: bool) -> Cost:
+    return (devices, air_ns, 0) if devices_first else (air_ns, devices, 0)
 
 
 class _Kept(msgspec.Struct, frozen=True, eq=False):
@@ -168,7 +170,7 @@ class _Table:
 class _Columns(msgspec.Struct, frozen=True, eq=False):
     last: Array
     busy_ns: Array
-    air_bytes: Array
+    air_ns: Array
     devices: Array
     whole: Array
 
@@ -177,14 +179,14 @@ class _Columns(msgspec.Struct, frozen=True, eq=False):
         count = np.maximum(1, -(-self.busy_ns // max(1, period_ns)))
         keeps = (count == 1) | self.whole
         devices = (self.devices * count)[keeps]
-        parts = [self.air_bytes[keeps], devices]
+        parts = [self.air_ns[keeps], devices]
         costs = [*(reversed(parts) if devices_first else parts), np.zeros_like(devices)]
         return Columns(self.last[keeps], devices, np.stack(costs, axis=1))
 
 
 def _columns(options: Sequence[Option]) -> _Columns:
     rows = [
-        (each.last, each.price.busy_ns, each.price.air_bytes, each.device_count, each.is_whole) for each in options
+        (each.last, each.price.busy_ns, each.price.air_ns, each.device_count, each.is_whole) for each in options
     ]
     table = np.array(rows, np.int64).reshape(-1, 5)
     return _Columns(table[:, 0], table[:, 1], table[:, 2], table[:, 3], table[:, 4] != 0)
