@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benchmarks.plan_space.enumeration import optimum
@@ -11,12 +13,12 @@ from fita.base.errors import ConfigurationError
 from fita.base.resource import resource_folder
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.execute import run_graph
-from fita.tinyml.generate import random_inputs
+from fita.tinyml.generate import ModelSize, random_inputs, random_model
 from fita.tinyml.graph import Graph
 from fita.tinyml.pack.packer import pack_segment
 from fita.tinyml.plan.cost import evaluate, feasible
 from fita.tinyml.plan.device import NATIVE, DeviceModel, parse_devices, speed_table
-from fita.tinyml.plan.link import IEEE_802_15_4, LINKS, WIFI, link_named
+from fita.tinyml.plan.link import IEEE_802_15_4, LINKS, WIFI, Link, link_named
 from fita.tinyml.plan.plan import document_of
 from fita.tinyml.plan.planner import plan_model
 from fita.tinyml.plan.search.chain import Objective, SearchLimits
@@ -42,6 +44,45 @@ def test_no_chain_is_better_than_a_proven_plan(seed: int) -> None:
     found = cost(objective, plan.figures)
     assert plan.is_exact or not plan.is_chain
     assert found == least if plan.is_exact else found < least
+
+
+SLOW_SWITCH = Link(name="switch", bandwidth_bytes_per_s=50_000, latency_s=0.001, shared=False, message_s=0.002)
+
+
+@pytest.mark.parametrize("seed", range(40, 72))
+def test_proofs_hold_wherever_inputs_are_born_and_results_are_wanted(seed: int) -> None:
+    """Over slow links too, where ports and messages decide rather than devices."""
+    plain = random_setting(seed, operators=2 + seed % 3, devices=3, kinds=1 + seed % 2)
+    ends = ["", *(device.name for device in plain.devices)]
+    setting = replace(
+        plain,
+        link=(SLOW_SWITCH, plain.link, replace(SLOW_SWITCH, shared=True, order_s=0.003))[seed % 3],
+        input_at=ends[seed % 4],
+        result_at=ends[seed // 4 % 4],
+    )
+    objective = Objective.THROUGHPUT if seed % 2 else list(Objective)[seed // 2 % 4]
+    limits = SearchLimits(evaluations=(1000, 3)[seed % 5 == 0])
+    plan = planned(setting, objective, limits)
+    least = optimum(plan.setting if plan else setting, objective)
+    if plan is None:
+        assert least is None
+        return
+    found = cost(objective, plan.figures)
+    assert least is None or found <= least or not plan.is_exact
+    if plan.gap is not None and least is not None:
+        assert (1.0 - plan.gap) * found <= least + 1
+
+
+def test_twins_of_whom_one_holds_the_input_can_share() -> None:
+    """Thirteen groups: too many for all chains to be tried, and not all devices are alone of their kind."""
+    graph = read_model(random_model(7, ModelSize(operators=8, side=12, channels=12)))
+    slow = [
+        DeviceModel(name=f"slow{number}", ram_bytes=1 << 20, ns_per_unit=speed_table(9000.0 + number))
+        for number in range(11)
+    ]
+    twins = [DeviceModel(name=name, ram_bytes=1 << 20) for name in ("held", "twin")]
+    plan = plan_model(graph, [*twins, *slow], LINKS["ethernet"], Objective.LATENCY, limits=SearchLimits(moves=0))
+    assert not plan.is_exact
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -168,7 +209,8 @@ def test_many_unlike_devices_get_a_plan_and_a_gap(objective: Objective) -> None:
     without = plan_model(graph, devices, WIFI, objective, limits=SearchLimits(solver_s=0.0))
     assert feasible(plan.setting.by_name, plan.figures)
     assert plan.gap is not None
-    assert plan.gap <= 0.05
+    # Chains with copies are not looked at here, so the bound for throughput is what all devices could do together.
+    assert 0.0 <= plan.gap <= (0.05 if objective is Objective.LATENCY else 0.75)
     assert cost(objective, plan.figures) <= cost(objective, without.figures)
 
 

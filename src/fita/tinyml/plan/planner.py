@@ -99,10 +99,9 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
     if isinstance(proof, Stopped):
         rest = search.narrow(rank(objective, best) if best else None)
     if not isinstance(rest, Found) and isinstance(proof, Stopped) and best is None:
-        # Nothing fits without shards; to find out whether anything fits at all is worth more time.
+        # Whether anything fits at all is worth more time, and soonest found out by the fewest devices.
         patient = replace(limits, evaluations=_PATIENCE * limits.evaluations)
-        sought = Objective.DEVICES if objective is Objective.THROUGHPUT else objective
-        rest = ChainSearch(source, sought, patient).all(None)
+        rest = ChainSearch(source, Objective.DEVICES, patient).all(None)
     if isinstance(rest, Found):
         chain = _placed_chain(source, rest)
         best = improved(setting, objective, chain, limits.moves, cuts=cuts) if chain else None
