@@ -126,9 +126,12 @@ def test_a_device_that_is_silent_is_named(stopped: int, tmp_path: Path, monkeypa
     with loaded(split, tmp_path) as (packed, processes):
         os.kill(processes[stopped].pid, signal.SIGSTOP)
         monkeypatch.setattr(segment_process, "DEADLINE_S", 1.0)
+        carrier = Carrier(packed, processes)
         with pytest.raises(SegmentProcessError, match="has not answered for 1 s") as caught:
-            Carrier(packed, processes).run(fed(split), watched=False)
+            carrier.run(fed(split), watched=False)
         assert caught.value.device == f"device{stopped}"
+        with pytest.raises(SegmentProcessError, match="has not ended an earlier frame"):
+            carrier.run(fed(split), watched=False)
 
 
 def test_a_device_that_reads_nothing_is_silent_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from fita.simulator.errors import SegmentProcessError
 from fita.simulator.inference.process import Answer, SegmentProcess
 from fita.tinyml.pack.layout import Direction, Edge
 from fita.tinyml.pack.packer import PackedSegment
@@ -101,6 +102,8 @@ class Carrier:
 
     def run(self, fed: Mapping[int, bytes], *, watched: bool) -> tuple[Messages, tuple[Ran, ...]]:
         """All messages that no segment takes, and what each segment took; `fed` are those from outside."""
+        for process in self._working:
+            raise SegmentProcessError(process.name, "has not ended an earlier frame: start the devices anew")
         self._watched, self.most_at_once = watched, 0
         for segment in self._segments:
             segment.held.clear()
