@@ -65,8 +65,7 @@ def _weight(setting: Setting, objective: Objective) -> Callable[[Offer], float]:
         case Objective.DEVICES:
             return lambda offer: sum(offer.step.needs) * _NS_PER_MS
         case Objective.THROUGHPUT:
-            shared = setting.link.shared
-            return lambda offer: (offer.price.air_bytes if shared else offer.price.delivered_bytes) * _NS_PER_MS
+            return lambda offer: offer.price.shared_ns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,8 +165,7 @@ def _shortest(setting: Setting, program: _Program) -> Iterable[tuple[Offer, ...]
         chain = least_sent(position)
         if chain is None:
             return False
-        sent = round(sum(map(sends, chain)) / _NS_PER_MS)
-        return setting.link.air_ns(sent) <= periods[position]
+        return sum(map(sends, chain)) <= periods[position]
 
     first = bisect_left(range(len(periods)), True, key=is_kept)
     return [least_sent(place) for place in (first - 1, first) if 0 <= place < len(periods)]
@@ -189,9 +187,8 @@ def price_together(setting: Setting, offers: Sequence[Offer]) -> tuple[int, int,
     """Latency, period and energy of a chain from the prices of its steps."""
     link, prices = setting.link, [offer.price for offer in offers]
     air_bytes = sum(price.air_bytes for price in prices)
-    sent = air_bytes if link.shared else sum(price.delivered_bytes for price in prices)
     return (
         sum(price.latency_ns for price in prices),
-        max(link.air_ns(sent), *(price.busy_ns for price in prices)),
+        max(sum(price.shared_ns for price in prices), *(price.busy_ns for price in prices)),
         sum(price.compute_nj for price in prices) + round(link.nj_per_byte * air_bytes),
     )

@@ -39,14 +39,14 @@ class Group:
 class Price:
     """What a step adds to a chain. `busy_ns`: how long a device of it, or the port of one, is busy in a frame.
 
-    `delivered_bytes` are those of `air_bytes` that go to where results are wanted.
+    `shared_ns`: how long it occupies what all steps share, the medium or else the port where results are wanted.
     """
 
     latency_ns: int
     busy_ns: int
     compute_nj: int
     air_bytes: int
-    delivered_bytes: int
+    shared_ns: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +144,7 @@ class StepSpace:
     def price_of(self, step: Step) -> Price:
         """What a step adds to a chain of steps over other devices."""
         link, place = self.setting.link, 0
-        latency = busy = energy = air_bytes = delivered = 0
+        latency = busy = energy = air_bytes = shared = 0
         for demands in self._demands(step.stages):
             arriving, compute, given = [], [], 0
             for demand in demands:
@@ -155,15 +155,17 @@ class StepSpace:
                 if not (len(team) == 1 and team[0].wants_result):
                     given += demand.result_bytes
                 arriving.append(taken)
-                compute.append(max(g.device.compute_ns(demand.units, demand.operators) for g in team))
+                compute.append(max(g.device.compute_ns(demand.units, demand.operators, 1) for g in team))
                 energy += sum(g.device.energy_nj(demand.units) for g in team) // len(team)
-                port = 0 if link.shared else link.air_ns(taken) // len(team)
+                carried = link.air_ns(taken, orders=1)
+                shared += carried if link.shared else 0
+                port = 0 if link.shared else carried // len(team)
                 busy = max(busy, compute[-1] // len(team), port)
                 place += 1
             latency += arrival_ns(link, arriving, compute) + delivery_ns(link, given)
             air_bytes += sum(arriving) + given
-            delivered += given
-        return Price(latency, busy, energy, air_bytes, delivered)
+            shared += link.air_ns(given)
+        return Price(latency, busy, energy, air_bytes, shared)
 
     def chain_of(self, steps: Sequence[Step]) -> Chain:
         """Stages and names: of each group the next that is free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -182,14 +183,23 @@ def test_flash_and_ram_are_limits_of_their_own() -> None:
     assert "ADD (operator 3" in caught.value.place
 
 
-def test_too_little_memory_says_how_much_is_missing() -> None:
+@pytest.mark.parametrize("text", ["256k,128k", "128k*4", "160k*3,64k", "40k"])
+def test_too_little_memory_says_what_would_be_enough(text: str) -> None:
+    graph, devices = own("pedestrians"), parse_devices(text)
     with pytest.raises(NoPlanError) as caught:
-        plan_model(own("pedestrians"), parse_devices("256k,128k"))
-    error = caught.value
-    assert error.limit == "ram"
-    assert error.missing_bytes > 256 * 1024
-    assert "640" not in error.hint
-    assert "add devices" in error.hint
+        plan_model(graph, devices)
+    assert caught.value.limit == "ram"
+    assert caught.value.missing_bytes > 0
+    said = re.fullmatch(
+        r"enough would be (\d+) KiB more RAM in (\w+), or another device with (\d+) KiB of RAM, 32 of .*",
+        caught.value.hint,
+    )
+    assert said is not None
+    more, name, added = int(said[1]), said[2], int(said[3])
+    grown = [replace(d, ram_bytes=d.ram_bytes + 1024 * more) if d.name == name else d for d in devices]
+    assert plan_model(graph, grown).figures.device_count
+    other = DeviceModel(name="other", ram_bytes=1024 * added, weights_in_ram=True)
+    assert plan_model(graph, [*devices, other]).figures.device_count
 
 
 @pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.THROUGHPUT])

@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.plan.cost import Setting
+from fita.tinyml.plan.device import DeviceModel
+from fita.tinyml.plan.search.fill import filled
 from fita.tinyml.split.stage import Stage
 
 _STEP_BYTES = 1024
+_MOST_STEPS = 1 << 16
+"""More memory than that, 64 MiB, is not looked for."""
 
 
 def no_plan(setting: Setting) -> NoPlanError:
-    """The first limit that explains it: all memory together, one operator alone, or how they go together."""
+    """The first limit that explains it: all memory together, one operator alone, or how they go together.
+
+    What would help has been tried: with so much more memory there is a plan.
+    """
     return _too_little(setting) or _too_large(setting) or _no_arrangement(setting)
+
+
+def _what_helps(setting: Setting) -> str:
+    """More memory in the largest device, or another device."""
+    largest = max(setting.devices, key=lambda device: (device.free_ram_bytes, device.free_flash_bytes))
+    others = tuple(device for device in setting.devices if device is not largest)
+    grown = _least_steps(
+        lambda steps: filled(replace(setting, devices=(_grown(largest, steps), *others))) is not None
+    )
+    empty = replace(largest, name="", ram_bytes=largest.reserve_ram_bytes)
+    added = _least_steps(
+        lambda steps: filled(replace(setting, devices=(*setting.devices, _grown(empty, steps)))) is not None
+    )
+    ways = []
+    if grown is not None:
+        ways.append(f"{grown} KiB more RAM in {largest.name}")
+    if added is not None:
+        reserve = -(-largest.reserve_ram_bytes // _STEP_BYTES)
+        ways.append(f"another device with {added + reserve} KiB of RAM, {reserve} of them for its runtime")
+    return f"enough would be {', or '.join(ways)}" if ways else "more memory in devices like these does not help"
+
+
+def _grown(device: DeviceModel, steps: int) -> DeviceModel:
+    """With more RAM, and flash for whatever runs there."""
+    more = steps * _STEP_BYTES
+    return replace(device, ram_bytes=device.ram_bytes + more, flash_bytes=device.flash_bytes + more)
+
+
+def _least_steps(is_enough: Callable[[int], bool]) -> int | None:
+    """The fewest that are enough, to a sixteenth; None for too many."""
+    high = 1
+    while not is_enough(high):
+        high *= 2
+        if high > _MOST_STEPS:
+            return None
+    low = high // 2
+    while high - low > max(1, high // 16):
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
 
 
 def _too_little(setting: Setting) -> NoPlanError | None:
@@ -21,13 +71,15 @@ def _too_little(setting: Setting) -> NoPlanError | None:
     if weights <= ram + flash:
         return None
     memory = "RAM" if ram >= flash else "flash"
+    count = len(setting.devices)
     return _error(
-        f"the weights of {setting.graph.name!r} need {_kib(weights)}, all {len(setting.devices)} devices together "
-        f"have {_kib(ram + flash)} of {memory} free",
+        f"the weights of {setting.graph.name!r} need {_kib(weights)}, "
+        f"{'the device has' if count == 1 else f'all {count} devices together have'} "
+        f"{_kib(ram + flash)} of {memory} free",
         limit=memory.lower(),
         needed=weights,
         available=ram + flash,
-        hint=f"add devices with {_kib(weights - ram - flash)} more {memory} in all",
+        hint=_what_helps(setting),
     )
 
 
@@ -48,11 +100,13 @@ def _too_large(setting: Setting) -> NoPlanError | None:
             limit=limit,
             needed=needed,
             available=available,
-            hint=f"a device with {_kib(needed - available)} more would take it whole",
+            hint="",
             place=operator.name,
         )
         if worst is None or error.missing_bytes > worst.missing_bytes:
             worst = error
+    if worst is not None:
+        worst.hint = _what_helps(setting)
     return worst
 
 
@@ -70,14 +124,14 @@ def _no_arrangement(setting: Setting) -> NoPlanError:
         cut = last
     stuck = min(cut, end - 1)
     (demand,) = setting.table.demands(Stage(first=stuck, last=end))
-    needed = demand.ram_bytes + demand.weight_bytes
+    needed = demand.least_ram_bytes(setting.devices[0]) + demand.arena_bytes
     return _error(
-        f"the devices, each filled up, take operators 0..{cut - 1} of {end}; {_kib(needed)} for the rest from "
+        f"the devices, each filled up, take {cut} of {end} operators; {_kib(needed)} of RAM for the rest from "
         f"{setting.graph.operators[stuck].name} on find no room",
         limit="ram",
         needed=needed,
         available=0,
-        hint=f"add a device with {_kib(needed)} free",
+        hint=_what_helps(setting),
         place=setting.graph.operators[stuck].name,
     )
 
