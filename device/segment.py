@@ -5,6 +5,7 @@ is taken at most stands in the header: `ram_bytes`, and the constants on top whe
 file is believed when its digest is right and nothing in it reaches beyond its own memory.
 """
 
+import gc
 import hashlib
 
 import uctypes
@@ -19,7 +20,6 @@ _HEADER_BYTES = const(96)
 _FIXED_BYTES = const(64)
 _BLOCK_BYTES = const(256)
 _EDGE_WORDS = const(23)
-_EDGE_HEAD = const(4)
 _CONSTANTS_ALIGN = const(16)
 
 
@@ -88,6 +88,7 @@ class Segment:
         self._places, self._edges_at, self._edges = check(
             self._table, _number(header, 36), _number(header, 40), len(self.arena), size
         )
+        gc.collect()  # else this list would lie behind what the check left, and part the free heap in two
         self._kernels = [None] * len(self._places)  # a comprehension would take up to twice as much
         for number in range(len(self._places)):
             place = self._places[number]
@@ -116,8 +117,9 @@ class Segment:
 
     def edge(self, number):
         """(1 for an output or 0 for an input, number of the transfer, segment at the other end or -1, bytes)."""
-        at = self._edge_at(number)
-        return tuple(word(self._table, at + place) for place in range(_EDGE_HEAD))
+        # Not by a generator, which would want a large piece of a heap that may have small ones only.
+        at, table = self._edge_at(number), self._table
+        return word(table, at), word(table, at + 1), word(table, at + 2), word(table, at + 3)
 
     def move(self, number, block, size):
         """The next `size` bytes of an edge: from the block into an input, or from an output into the block."""

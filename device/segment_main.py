@@ -13,7 +13,7 @@ A slot is a number that the other side gives a segment; one device may hold seve
 | `heap` | `heap <most bytes alive above the runtime's> <bytes free> <the runtime's bytes>` |
 
 An order that fails is answered with `error <what>`; the process goes on. `frame` is for speed: unlike `run` it
-does not look at the heap.
+does not look at the heap, and where there is room it keeps a buffer and a list of edges of its own.
 """
 
 import gc
@@ -26,6 +26,8 @@ from segment import Segment, promised_bytes, read_header
 from segment_error import SegmentError
 
 _BLOCK_BYTES = const(2048)
+_EDGE_BYTES = const(80)
+_SPARE_BYTES = const(1024)
 
 _input = sys.stdin.buffer
 _output = sys.stdout.buffer
@@ -36,10 +38,9 @@ class Main:
 
     def __init__(self):
         self.segments = {}
-        self.passages = {}
+        self.kept = {}
         self.runtime = 0
         self.peak = 0
-        self.block = None
 
     def serve(self):
         gc.collect()
@@ -65,8 +66,7 @@ class Main:
 
     def do_load(self, slot, path):
         self.segments.pop(slot, None)
-        self.passages.clear()
-        self.block = None
+        self.kept.clear()
         if not self.segments:
             gc.collect()
             self.runtime = gc.mem_alloc()
@@ -77,21 +77,30 @@ class Main:
             gc.collect()
             segment = self.segments[slot] = Segment(file)
         self.note()
+        if gc.mem_free() < _SPARE_BYTES:
+            del self.segments[slot]
+            raise MemoryError
         self.say("loaded", len(segment), promised, int(NATIVE))
 
     def do_edge(self, slot, number):
         self.say("edge", *self.segments[slot].edge(int(number)))
 
+    def keep(self, slot, size, make):
+        # What frames are faster with, where there is room for it beside orders and answers; else None.
+        self.kept[slot] = None
+        gc.collect()
+        if gc.mem_free() >= size + _SPARE_BYTES:
+            try:
+                self.kept[slot] = make()
+            except MemoryError:
+                pass
+
     def prepare(self, slot, segment):
-        # What frames need again and again. The other side wakes up for every piece: larger ones than a segment's own
-        # spare it that, where there is room.
-        if self.block is None:
-            gc.collect()
-            roomy = gc.mem_free() > 2 * _BLOCK_BYTES
-            self.block = memoryview(bytearray(_BLOCK_BYTES) if roomy else segment.block)
-        edges = [segment.edge(number) for number in range(len(segment))]
-        self.passages[slot] = tuple(
-            tuple((number, edge[3]) for number, edge in enumerate(edges) if edge[0] == direction) for direction in (0, 1)
+        # The other side wakes up for every piece: larger ones than a segment's own spare it that.
+        if None not in self.kept:
+            self.keep(None, _BLOCK_BYTES, lambda: memoryview(bytearray(_BLOCK_BYTES)))
+        self.keep(
+            slot, _EDGE_BYTES * len(segment), lambda: [segment.edge(number) for number in range(len(segment))]
         )
 
     def fill(self, segment, number, left, block):
@@ -109,6 +118,12 @@ class Main:
             _output.write(block[:size])
             left -= size
 
+    def move_all(self, segment, direction, move, edges, block):
+        for number in range(len(segment)):
+            edge = edges[number] if edges else segment.edge(number)
+            if edge[0] == direction:
+                move(segment, number, edge[3], block)
+
     def do_feed(self, slot, number):
         segment, number = self.segments[slot], int(number)
         self.fill(segment, number, segment.edge(number)[3], memoryview(segment.block))
@@ -116,19 +131,19 @@ class Main:
 
     def do_frame(self, slot):
         segment = self.segments[slot]
-        if slot not in self.passages:
+        if slot not in self.kept:
             self.prepare(slot, segment)
-        inputs, outputs = self.passages[slot]
-        for number, size in inputs:
-            self.fill(segment, number, size, self.block)
+        block = self.kept[None] or memoryview(segment.block)
+        edges = self.kept[slot] or ()
+        self.move_all(segment, 0, self.fill, edges, block)
         start = time.ticks_us()
         segment.run()
         self.say("ran", time.ticks_diff(time.ticks_us(), start))
-        for number, size in outputs:
-            self.drain(segment, number, size, self.block)
+        self.move_all(segment, 1, self.drain, edges, block)
 
     def do_run(self, slot):
         segment = self.segments[slot]
+        self.kept.clear()  # it is the runtime's, not the segment's
         self.note()
         before = gc.mem_alloc()
         start = time.ticks_us()

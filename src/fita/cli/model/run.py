@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from fita.tinyml.plan.plan import Plan
     from fita.tinyml.tensor import Array
 
-RUNTIME_BYTES = 24 * 1024
-"""Of an emulated device's heap: the interpreter's tables, the executor and its kernels, orders and answers."""
+RUNTIME_BYTES = 27 * 1024
+NATIVE_RUNTIME_BYTES = 30 * 1024
+"""Of an emulated device's heap: the executor, its kernels in viper and perhaps in C, orders and answers, and the
+gaps between them that hold no segment. The heap's own table comes on top."""
 
 
 def run(
@@ -56,7 +58,7 @@ def run(
     from fita.tinyml.pack.packer import pack_split
 
     graph = read_graph(model)
-    emulated = emulated_devices(devices)
+    emulated = emulated_devices(devices, native=native)
     inputs = _inputs(graph, input_ or [])
     plan = _plan(graph, emulated, speeds, native=native)
     packed = pack_split(plan.split)
@@ -129,7 +131,7 @@ def read_graph(path: Path) -> Graph:
         raise ConfigurationError(f"{path}: {error.strerror}", hint="give the path of a .tflite file") from error
 
 
-def emulated_devices(text: str) -> list[DeviceModel]:
+def emulated_devices(text: str, *, native: bool = False) -> list[DeviceModel]:
     """Devices from ``512k,256k,128k*4`` whose weights lie in RAM; `ConfigurationError` for none, or too many."""
     from fita.base.errors import ConfigurationError
     from fita.tinyml.plan.device import parse_devices
@@ -141,9 +143,9 @@ def emulated_devices(text: str) -> list[DeviceModel]:
             f"{len(devices)} devices with {sum(heaps) // 1024} kB in all",
             hint=f"up to {_COUNT_MAX} of at least 32k run here, with 1G in all",
         )
+    runtime = NATIVE_RUNTIME_BYTES if native else RUNTIME_BYTES
     return [
-        replace(device, reserve_ram_bytes=RUNTIME_BYTES + device.ram_bytes // _HEAP_TABLE_SHARE)
-        for device in devices
+        replace(device, reserve_ram_bytes=runtime + device.ram_bytes // _HEAP_TABLE_SHARE) for device in devices
     ]
 
 
