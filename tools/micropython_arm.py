@@ -32,7 +32,10 @@ def interpreter(folder: Path) -> list[str]:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} took longer than {DEADLINE_S} s")
 
 
 def find_mirror() -> str:

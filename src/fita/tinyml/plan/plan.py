@@ -22,9 +22,9 @@ class Plan:
 
     `is_exact`: proven to be the best of all chains in which each device takes part in one stage, up to eight
     devices of one kind share a stage out evenly, up to three operators follow a sum where it is formed, and wholes
-    are what is copied, over devices of one kind where there are more than twelve. Otherwise no such chain is better
-    by more than the share `gap` of the cost: 0 for a plan that goes beyond chains and is proven to be no worse, None
-    when no chain was found that fits.
+    are what is copied, over devices of one kind where there are more than twelve. Otherwise no such chain is
+    better by more than the share `gap` of the cost: 0 for a plan that goes beyond chains and is proven to be no
+    worse, None when no chain was found that fits.
     `standby` names devices that have memory for a segment beside their own, in case its device is lost.
     """
 
