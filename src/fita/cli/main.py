@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fita import __version__
 from fita.base.errors import named_error
+from fita.base.extra import missing_extra
 from fita.cli import demo, gateway, kubectl, outputs, service, status, up
 from fita.cli.device import app as device
 from fita.cli.model import app as model
@@ -59,7 +60,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        named = named_error(error)
+        named = named_error(error) or missing_extra(error)
         if named is None or _settings["verbosity"]:
             raise
         fail(named.message, named.hint)

