@@ -43,6 +43,8 @@ def test_tables_for_people() -> None:
     said = run(str(DIGITS), "--devices", "64k")
     assert "PROMISED" in said
     assert "the same bytes as the whole model" in said
+    assert "1 device at work at once" in said
+    assert "medians of 5" in said
 
 
 @pytest.mark.parametrize("text", ["", "512", "8k", "128k*0", "128k**2", "128q", "2G", "128k*65"])
@@ -76,6 +78,44 @@ def test_inputs_that_are_none_are_refused(content: bytes | np.ndarray | None, sa
         np.save(path, content)
     with pytest.raises(FitaError, match=says):
         run(str(DIGITS), "--input", str(path))
+
+
+def test_an_archive_of_arrays_says_how_to_take_one_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="archive of arrays") as caught:
+        run(str(DIGITS), "--input", str(DIGITS.with_suffix(".npz")))
+    assert "numpy.save" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "cut", "objects"])
+def test_files_without_an_array_are_refused_in_our_own_words(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "input.npy"
+    np.save(path, np.array([{}]) if kind == "objects" else np.zeros((1, 8, 8, 1), np.int8), allow_pickle=True)
+    whole = path.read_bytes()
+    path.write_bytes({"text": b"0 1 2", "empty": b"", "cut": whole[:-9], "objects": whole}.get(kind, b""))
+    if kind == "missing":
+        path.unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        run(str(DIGITS), "--input", str(path))
+    assert str(path) in caught.value.message
+    assert not {"Errno", "pickle", "NumPy"} & set(caught.value.message.replace("_", " ").split())
+    assert "numpy.save" in caught.value.hint
+
+
+def speeds_file(path: Path, kernels: str) -> str:
+    link = {"name": "pipe", "bandwidth_bytes_per_s": 1e9, "latency_s": 0}
+    path.write_text(
+        json.dumps({"version": 1, "kernels": kernels, "ns_per_unit": {"conv": 9}, "operator_ns": 1, "link": link})
+    )
+    return str(path)
+
+
+def test_the_file_of_speeds_decides_about_kernels(tmp_path: Path) -> None:
+    native = speeds_file(tmp_path / "native.json", "native")
+    said = json.loads(run(str(DIGITS), "--devices", "80k", "--speeds", native, "--json"))
+    assert [device["native"] for device in said["devices"]] == [True]
+    viper = speeds_file(tmp_path / "viper.json", "viper")
+    with pytest.raises(ConfigurationError, match="viper kernels"):
+        run(str(DIGITS), "--speeds", viper, "--native")
 
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:

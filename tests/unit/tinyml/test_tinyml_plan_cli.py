@@ -45,6 +45,22 @@ def test_plan_tells_what_a_loss_would_mean() -> None:
     assert "without device2:" in shown
 
 
+def test_losses_are_part_of_the_document() -> None:
+    arguments = ("plan", str(MODELS / "digits.tflite"), "--devices", "64k*2,48k", "--json")
+    assert "losses" not in json.loads(call(*arguments))
+    document = json.loads(call(*arguments, "--lost"))
+    used = {device["device"] for device in document["devices"]}
+    assert set(document["losses"]) == used
+    for name, loss in document["losses"].items():
+        assert loss["plan"]["segments"]
+        assert name not in {device["device"] for device in loss["plan"]["devices"]}
+    (alone,) = json.loads(call("plan", str(MODELS / "digits.tflite"), "--devices", "96k", "--json", "--lost"))[
+        "losses"
+    ].values()
+    assert alone["plan"] is None
+    assert alone["reason"]
+
+
 def test_a_model_that_does_not_fit_says_what_would_help() -> None:
     with pytest.raises(FitaError, match="weights of 'pedestrians'") as caught:
         call("plan", str(MODELS / "pedestrians.tflite"), "--devices", "128k")

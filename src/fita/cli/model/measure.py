@@ -32,19 +32,15 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the operators and the pipes of emulated devices on this machine. Takes some seconds."""
-    from fita.base.errors import ConfigurationError
     from fita.simulator.inference.speed import measure_speeds
     from fita.tinyml.plan.speed import encode_speeds
 
+    if output is not None:
+        _require_writable(output)
     speeds = measure_speeds(native=native)
     content = encode_speeds(speeds)
     if output is not None:
-        try:
-            output.write_bytes(content)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{output}: {error.strerror}", hint="give a path that can be written"
-            ) from error
+        output.write_bytes(content)
     if as_json:
         typer.echo(content.decode(), nl=False)
         return
@@ -71,8 +67,21 @@ def _microseconds(ns: float) -> str:
     return f"{ns / 1000:.1f} us"
 
 
-def read_speeds(path: Path, *, native: bool | None = None) -> Speeds:
-    """The speeds in a file. `ConfigurationError` for none, or for those of other kernels where it matters."""
+def _require_writable(path: Path) -> None:
+    """`ConfigurationError` before anything is measured for a file that cannot be written."""
+    from fita.base.errors import ConfigurationError
+
+    is_new = not path.exists()
+    try:
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", hint="give a path that can be written") from error
+
+
+def read_speeds(path: Path, *, native: bool = False) -> Speeds:
+    """The speeds in a file, which says of which kernels. `ConfigurationError` for none, or if not `native`."""
     from fita.base.errors import ConfigurationError
     from fita.tinyml.plan.speed import decode_speeds
 
@@ -82,10 +91,10 @@ def read_speeds(path: Path, *, native: bool | None = None) -> Speeds:
         raise ConfigurationError(
             f"{path}: {error.strerror}", hint="write one by `fita model measure --output`"
         ) from error
-    if native is not None and native != (speeds.kernels == "native"):
+    if native and speeds.kernels != "native":
         raise ConfigurationError(
             f"{path} holds for {speeds.kernels} kernels",
-            hint="leave --native out" if native else "add --native, or measure without it",
+            hint="leave --native out, or measure again with --native",
         )
     return speeds
 

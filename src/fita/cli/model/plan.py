@@ -67,7 +67,7 @@ def plan(
             f"no objective is called {objective!r}", hint=f"use one of {', '.join(Objective)}"
         )
     graph = read_graph(model)
-    measured = read_speeds(speeds, native=native or None) if speeds is not None else None
+    measured = read_speeds(speeds, native=native) if speeds is not None else None
     found = plan_model(
         graph,
         _devices(devices, flash, measured, native=native),
@@ -80,7 +80,8 @@ def plan(
     if svg is not None:
         _write_picture(found, svg)
     if as_json:
-        typer.echo(msgspec.json.encode(document_of(found)).decode())
+        document = msgspec.to_builtins(document_of(found)) | ({"losses": _losses(found)} if lost else {})
+        typer.echo(msgspec.json.encode(document).decode())
         return
     _print_plan(found, lost=lost)
     if svg is not None:
@@ -201,6 +202,22 @@ def _print_losses(console: Console, plan: Plan) -> None:
                 f"without {name}: {answer.plan.figures.latency_ms:.1f} ms, "
                 f"{answer.moved_bytes} bytes of weights move to {', '.join(answer.changed) or 'nobody'}"
             )
+
+
+def _losses(plan: Plan) -> dict[str, object]:
+    """By the device that is lost: another plan, or why there is none, and what has to move."""
+    from fita.tinyml.plan.plan import document_of
+    from fita.tinyml.plan.replan import plans_for_losses
+
+    return {
+        name: {
+            "plan": None if answer.plan is None else document_of(answer.plan),
+            "moved_bytes": answer.moved_bytes,
+            "changed": answer.changed,
+            "reason": answer.reason,
+        }
+        for name, answer in plans_for_losses(plan).items()
+    }
 
 
 def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fita.cli.model.measure import SpeedsOption, read_speeds
+from fita.cli.model.sample import read_inputs
 from fita.cli.option import JsonOption
 
 if TYPE_CHECKING:
-    from fita.simulator.inference.split import DeviceUse, InferenceDevice, InferenceRun
+    from fita.simulator.inference.split import DeviceUse, InferenceDevice, InferenceRun, SegmentRun
     from fita.tinyml.graph import Graph
     from fita.tinyml.pack.packer import PackedSegment
     from fita.tinyml.plan.device import DeviceModel
     from fita.tinyml.plan.plan import Plan
+    from fita.tinyml.plan.speed import Speeds
     from fita.tinyml.tensor import Array
 
 RUNTIME_BYTES = 27 * 1024
@@ -37,11 +39,11 @@ def run(
         typer.Option("--input", help="An .npy file for each input of the model.", show_default="random numbers"),
     ] = None,
     native: Annotated[
-        bool, typer.Option("--native", help="Kernels in C, compiled now; else those in MicroPython's viper.")
+        bool, typer.Option("--native", help="Kernels in C, compiled now; else in viper, or as --speeds says.")
     ] = False,
     speeds: SpeedsOption = None,
     frames: Annotated[
-        int, typer.Option("--frames", help="Frames of which the median is the latency.", min=1, max=10_000)
+        int, typer.Option("--frames", help="Frames of which times are the medians.", min=1, max=10_000)
     ] = 5,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,9 +60,11 @@ def run(
     from fita.tinyml.pack.packer import pack_split
 
     graph = read_graph(model)
+    measured = _measured(speeds, native=native) if speeds is not None else None
+    native = native or (measured is not None and measured.kernels == "native")
     emulated = emulated_devices(devices, native=native)
-    inputs = _inputs(graph, input_ or [])
-    plan = _plan(graph, emulated, speeds, native=native)
+    inputs = read_inputs(graph, input_ or [])
+    plan = _plan(graph, emulated, measured)
     packed = pack_split(plan.split)
     names = [device.name for device in emulated]
     placement = [names.index(copies[0]) for copies in plan.placement]
@@ -76,9 +80,10 @@ def run(
     timing = _Timing(
         frames=frames,
         latency_ms=statistics.median(frame.latency_us for frame in again) / 1000,
-        simulated_ms=_simulated_ms(plan) if speeds is not None else None,
+        simulated_ms=_simulated_ms(plan) if measured is not None else None,
         most_at_once=max(frame.most_at_once for frame in again),
     )
+    found = replace(found, segments=_with_medians(found.segments, again))
     if as_json:
         _print_json(graph, found, uses, timing, exact=exact)
     else:
@@ -98,18 +103,32 @@ class _Timing:
     most_at_once: int
 
 
-def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Path | None, *, native: bool) -> Plan:
-    """For this machine where its speeds are given: inputs and results are outside of all devices, as they are."""
+def _with_medians(segments: Sequence[SegmentRun], frames: Sequence[InferenceRun]) -> tuple[SegmentRun, ...]:
+    """Each with the median of its times in the frames, none of which watched the heap."""
+    times = [[frame.segments[place].run_us for frame in frames] for place in range(len(segments))]
+    return tuple(
+        replace(segment, run_us=round(statistics.median(each)))
+        for segment, each in zip(segments, times, strict=True)
+    )
+
+
+def _measured(path: Path, *, native: bool) -> Speeds:
+    """The speeds of this machine, with its link."""
     from fita.base.errors import ConfigurationError
+
+    speeds = read_speeds(path, native=native)
+    if speeds.link is None:
+        raise ConfigurationError(f"{path} describes no link", hint="write it by `fita model measure --output`")
+    return speeds
+
+
+def _plan(graph: Graph, devices: Sequence[DeviceModel], speeds: Speeds | None) -> Plan:
+    """For this machine where its speeds are given: inputs and results are outside of all devices, as they are."""
     from fita.tinyml.plan.planner import plan_model
 
-    if speeds is None:
+    if speeds is None or speeds.link is None:
         return plan_model(graph, devices)
-    measured = read_speeds(speeds, native=native)
-    if measured.link is None:
-        raise ConfigurationError(f"{speeds} describes no link", hint="write it by `fita model measure --output`")
-    on_this = [measured.on(device) for device in devices]
-    return plan_model(graph, on_this, measured.link, input_at="", result_at="")
+    return plan_model(graph, [speeds.on(device) for device in devices], speeds.link, input_at="", result_at="")
 
 
 def _simulated_ms(plan: Plan) -> float:
@@ -163,24 +182,6 @@ def _heaps(devices: Sequence[DeviceModel]) -> list[InferenceDevice]:
         InferenceDevice(name=f"{device.name} ({device.ram_bytes // 1024}k)", heap_bytes=device.ram_bytes)
         for device in devices
     ]
-
-
-def _inputs(graph: Graph, paths: Sequence[Path]) -> list[Array]:
-    """What the files hold, or random numbers that are the same every time."""
-    import numpy as np
-
-    from fita.base.errors import ConfigurationError
-    from fita.tinyml.generate import random_inputs
-
-    if not paths:
-        return list(random_inputs(graph, 0))
-    arrays = []
-    for path in paths:
-        try:
-            arrays.append(np.load(path, allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{path}: {error}", hint="write one array with numpy.save") from error
-    return arrays
 
 
 def _print_json(
@@ -250,9 +251,10 @@ def _print_verdict(timing: _Timing, *, exact: bool) -> None:
     if timing.simulated_ms is not None:
         ratio = timing.latency_ms / timing.simulated_ms
         simulated = f"{timing.simulated_ms:.2f} ms simulated, {ratio:.2f} times that"
+    at_once = "1 device" if timing.most_at_once == 1 else f"at most {timing.most_at_once} devices"
     console.print(
-        f"[bold]{timing.latency_ms:.2f} ms[/] a frame (median of {timing.frames}; {simulated}), "
-        f"{timing.most_at_once} devices at most at work at once"
+        f"[bold]{timing.latency_ms:.2f} ms[/] a frame ({simulated}), {at_once} at work at once; "
+        f"all times are medians of {timing.frames}"
     )
     verdict = "the same bytes as" if exact else "NOT the same bytes as"
     console.print(f"{verdict} the whole model in one piece", style="green" if exact else "bold red")
