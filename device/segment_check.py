@@ -70,6 +70,13 @@ class _Checker:
                 high += reach
         return steps, low, high
 
+    def forward(self, counts_at, strides_at, counters_at):
+        """Steps in all, and the highest offset, for kernels that on 64 bits read strides without their sign."""
+        steps, low, high = self.walk(counts_at, strides_at, counters_at)
+        if low:
+            self.refuse("a loop that goes backwards")
+        return steps, high
+
     def window(self, at):
         """The eight words of a window; its taps."""
         for place in range(at, at + 6):
@@ -116,6 +123,11 @@ class _Checker:
         self.work(self.window(9) * outputs)
         for place in (13, 14):
             self.natural(place, 1, 1)
+        for side in range(2):
+            # On 32 bits, the place of a row far outside does not fit a word.
+            last = (self.word(7 + side) - 1) * self.word(11 + side) - self.word(15 + side)
+            if self.word(15 + side) >= self.word(9 + side) or last >= self.word(4 + side):
+                self.refuse("a window beside the image")
 
     def elementwise(self):
         self.natural(2, 0, 2)
@@ -123,10 +135,9 @@ class _Checker:
         for operand in range(2):
             space = self.natural(3 + 2 * operand, 0, 1)
             step = self.natural(9 + operand, 0, 1)
-            steps, low, high = self.walk(22, 27 + _LOOPS * operand, 37)
-            start = self.word(4 + 2 * operand) + low
+            steps, high = self.forward(22, 27 + _LOOPS * operand, 37)
             limit = self.constants if space else self.arena
-            self.held(start, high - low + step * (run - 1) + 1, limit, "an operand")
+            self.held(self.word(4 + 2 * operand), high + step * (run - 1) + 1, limit, "an operand")
         self.in_arena(7, steps * run)
 
     def table_lookup(self):
@@ -145,15 +156,18 @@ class _Checker:
         self.in_arena(2, count)
         self.in_arena(3, count)
         self.in_constants(4, 1024, 4)
+        # A row that changes before it is read may hold more than its largest, for which the table has nothing.
+        if 0 < self.word(3) - self.word(2) < count:
+            self.refuse("an output that overtakes its input")
 
     def mean(self):
-        steps, low, high = self.walk(12, 17, 22)
+        steps, high = self.forward(12, 17, 22)
         inner = 1
         for place in (4, 6):
             count = self.natural(place, 1, self.arena)
             inner *= count
             high += (count - 1) * self.natural(place + 1, 0, self.arena)
-        self.held(self.word(2) + low, high - low + 1, self.arena, "the input")
+        self.held(self.word(2), high + 1, self.arena, "the input")
         self.in_arena(3, steps)
         self.work(steps * inner)
 
@@ -175,14 +189,15 @@ class _Checker:
         self.in_arena(2, outputs)
         self.in_constants(5, 4 * channels, 4)
         self.in_constants(6, channels)
-        for operand in range(self.natural(10)):
+        self.work(outputs * self.natural(10))
+        for operand in range(self.word(10)):
             self.in_arena(11 + operand, 4 * outputs, 4)
 
     def edge(self):
         self.natural(0, 0, 1)
         run = self.natural(5, 1, self.arena)
-        steps, low, high = self.walk(6, 11, 16)
-        if low or self.word(21) or self.word(22):
+        steps, high = self.forward(6, 11, 16)
+        if self.word(21) or self.word(22):
             self.refuse("an edge that starts in the middle")
         self.held(self.word(4), high + run, self.arena, "an edge")
         if self.word(3) != steps * run:

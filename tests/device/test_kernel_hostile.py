@@ -1,6 +1,6 @@
 """Damaged and hostile segment files on a device: a named error or a harmless run, and the device goes on.
 
-FITA_HOSTILE_SEGMENTS sets how many hostile files each test feeds (400 by default).
+FITA_HOSTILE_SEGMENTS sets how many hostile files each test feeds (400 by default), FITA_HOSTILE_SEED which.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from kernel_kind import KINDS, Kind
 from fita.simulator.errors import SegmentProcessError
 from fita.simulator.inference.process import SegmentProcess
 from fita.tinyml.generate import ModelSize
-from fita.tinyml.pack.layout import HEADER_BYTES, content_digest, encode
+from fita.tinyml.pack.layout import HEADER_BYTES, Kernel, Record, SegmentFile, content_digest, encode
 
 FILES = int(os.environ.get("FITA_HOSTILE_SEGMENTS", "400"))
+SEED = int(os.environ.get("FITA_HOSTILE_SEED", "0"))
 HEAP_BYTES = 1 << 20
 SIZE = ModelSize(operators=4, side=5, channels=4, elements=128)
 WILD = (
@@ -44,6 +45,43 @@ WILD = (
     2**30,
     2**31 - 1,
 )
+STILL = (1, 1, 1, 1, 1), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0)
+BACK = (4, 1, 1, 1, 1), (-4, 0, 0, 0, 0), (0, 0, 0, 0, 0)
+ONWARD = (4, 1, 1, 1, 1), (4, 0, 0, 0, 0), (0, 0, 0, 0, 0)
+SUM = (0, 0, 64, 0, 64, 0, 4, 1, 1, 128, 128, 0, 0, 0, 0, 0, 0, 0, -128, 127)
+RECORDS: dict[str, tuple[str, Record]] = {
+    # On 64 bits, viper takes -4 for 4294967292.
+    "a left operand that goes backwards": (
+        "goes backwards",
+        (Kernel.ELEMENTWISE, 42, *SUM, *BACK[0], *BACK[1], *STILL[1], *BACK[2]),
+    ),
+    "a right operand that goes backwards": (
+        "goes backwards",
+        (Kernel.ELEMENTWISE, 42, *SUM, *BACK[0], *STILL[1], *BACK[1], *BACK[2]),
+    ),
+    "a mean that goes backwards": (
+        "goes backwards",
+        (Kernel.MEAN, 27, 64, 0, 1, 1, 1, 1, 0, 0, 0, 0, *BACK[0], *BACK[1], *BACK[2]),
+    ),
+    # On 32 bits, -32766 rows of 90000 bytes are 1.3 GB ahead.
+    "a pool far below its image": (
+        "window beside the image",
+        (Kernel.MAX_POOL, 19, 0, 90000, 1, 300, 300, 2, 1, 1, 1, 32767, 1, 1, 1, 0, 0, -128, 127),
+    ),
+    "a pool far above its image": (
+        "window beside the image",
+        (Kernel.MAX_POOL, 19, 0, 90000, 1, 300, 300, 1, 1, 1, 1, 1, 1, 1, 1, 32767, 0, -128, 127),
+    ),
+    # The largest of a row is known before the first byte is written: what is written over the rest may be larger.
+    "a softmax over what it has still to read": (
+        "overtakes its input",
+        (Kernel.SOFTMAX, 12, 0, 4, 0, 1, 64, 0, 0, 0, 0, 0),
+    ),
+    "more sums than any device adds": (
+        "more work",
+        (Kernel.ACCUMULATE, 11 + 8193, 0, 65536, 1, 0, 4, 0, -128, 127, 8193, *[0] * 8193),
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=["viper", "native", "viper on ARM", "native on ARM"])
@@ -77,7 +115,7 @@ def attempt(device: SegmentProcess, path: Path, data: bytes) -> str:
 
 
 def test_damaged_files_are_refused(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(10 * SEED + 1)
     found = all_cases(8)
     for _ in range(FILES):
         content = bytearray(found[int(random.integers(len(found)))].packed.data)
@@ -92,7 +130,7 @@ def test_damaged_files_are_refused(device: SegmentProcess, kind: Kind, tmp_path:
 
 
 def test_wild_records_with_a_right_digest_do_no_harm(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
-    random = np.random.default_rng(2)
+    random = np.random.default_rng(10 * SEED + 2)
     found = all_cases(25)
     refused = 0
     for _ in range(FILES):
@@ -107,8 +145,41 @@ def test_wild_records_with_a_right_digest_do_no_harm(device: SegmentProcess, kin
     hold_against_reference(device, tmp_path, found[0], kind.slack_bytes)
 
 
+def only(record: Record) -> bytes:
+    """A file with nothing but this record, and memory enough for it."""
+    return encode(
+        SegmentFile(
+            index=0, segments=1, model_digest=bytes(4), arena_bytes=262144, ram_bytes=300000,
+            operators=(record,), edges=(), constants=bytes(1024),
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_records_that_would_do_harm_are_refused(device: SegmentProcess, tmp_path: Path, case: str) -> None:
+    reason, record = RECORDS[case]
+    said = attempt(device, tmp_path / "hostile.fits", only(record))
+    assert "SegmentError: record at word 0" in said
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        (Kernel.ELEMENTWISE, 42, *SUM, *ONWARD[0], *ONWARD[1], *STILL[1], *ONWARD[2]),
+        (Kernel.MEAN, 27, 64, 0, 1, 1, 1, 1, 0, 0, 0, 0, *ONWARD[0], *ONWARD[1], *ONWARD[2]),
+        (Kernel.COPY, 26, 0, 64, 0, 4, *BACK[0], *BACK[1], *ONWARD[1], *BACK[2]),
+        (Kernel.MAX_POOL, 19, 0, 90000, 1, 300, 300, 1, 1, 1, 1, 32767, 1, 1, 1, 0, 0, -128, 127),
+        (Kernel.SOFTMAX, 12, 4, 0, 0, 1, 64, 0, 0, 0, 0, 0),
+    ],
+    ids=["sum", "mean", "copy backwards", "pool", "softmax"],
+)
+def test_their_harmless_neighbours_run(device: SegmentProcess, tmp_path: Path, record: Record) -> None:
+    assert not attempt(device, tmp_path / "neighbour.fits", only(record))
+
+
 def test_wild_headers_with_a_right_digest_do_no_harm(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(10 * SEED + 3)
     found = all_cases(8)
     for _ in range(FILES // 2):
         content = bytearray(found[int(random.integers(len(found)))].packed.data)
@@ -121,7 +192,7 @@ def test_wild_headers_with_a_right_digest_do_no_harm(device: SegmentProcess, kin
 
 
 def test_wild_edges_with_a_right_digest_are_refused(device: SegmentProcess, kind: Kind, tmp_path: Path) -> None:
-    random = np.random.default_rng(4)
+    random = np.random.default_rng(10 * SEED + 4)
     found = [case for case in all_cases(8) if case.packed.file.edges]
     for _ in range(FILES // 2):
         file = found[int(random.integers(len(found)))].packed.file
