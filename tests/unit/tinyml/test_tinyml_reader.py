@@ -322,3 +322,18 @@ def test_custom_operators_are_named() -> None:
     model = replace(one("RELU"), operators=(record,))
     with pytest.raises(UnsupportedModelError, match=r"CUSTOM MyLayer \(operator 0\)"):
         graph_of(model, name="m", digest="")
+
+
+def test_custom_operators_without_a_name_say_so() -> None:
+    model = replace(one("RELU"), operators=(FileOperator(name="CUSTOM", inputs=(0,), outputs=(1,)),))
+    with pytest.raises(UnsupportedModelError, match=r"CUSTOM without a name \(operator 0\)"):
+        read(model)
+
+
+def test_a_model_that_is_cut_off_is_damaged_in_our_own_words() -> None:
+    whole = flatbuffer.write(conv())
+    for size in range(8, len(whole) - 64, 16):
+        with pytest.raises(ModelFormatError) as caught:
+            read_model(whole[:size])
+        assert "unpack" not in caught.value.message
+        assert "buffer" not in caught.value.message

@@ -96,9 +96,9 @@ def _devices(text: str, flash: str, measured: Speeds | None, *, native: bool) ->
 
 
 def _flash_bytes(text: str) -> int | None:
-    from fita.tinyml.plan.device import parse_devices
+    from fita.tinyml.plan.device import parse_size
 
-    return parse_devices(text)[0].ram_bytes if text else None
+    return parse_size(text) if text else None
 
 
 def _write_picture(plan: Plan, path: Path) -> None:

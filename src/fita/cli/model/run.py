@@ -159,13 +159,17 @@ def emulated_devices(text: str, *, native: bool = False) -> list[DeviceModel]:
     heaps = [device.ram_bytes for device in devices]
     if len(devices) > _COUNT_MAX or min(heaps) < _LEAST_HEAP_BYTES or sum(heaps) > _MOST_HEAP_BYTES:
         raise ConfigurationError(
-            f"{len(devices)} devices with {sum(heaps) // 1024} kB in all",
+            f"{_counted(len(devices))} with {sum(heaps) // 1024}k in all, {min(heaps) // 1024}k the smallest",
             hint=f"up to {_COUNT_MAX} of at least 32k run here, with 1G in all",
         )
     runtime = NATIVE_RUNTIME_BYTES if native else RUNTIME_BYTES
     return [
         replace(device, reserve_ram_bytes=runtime + device.ram_bytes // _HEAP_TABLE_SHARE) for device in devices
     ]
+
+
+def _counted(devices: int) -> str:
+    return "1 device" if devices == 1 else f"{devices} devices"
 
 
 _LEAST_HEAP_BYTES = 32 * 1024
@@ -251,9 +255,9 @@ def _print_verdict(timing: _Timing, *, exact: bool) -> None:
     if timing.simulated_ms is not None:
         ratio = timing.latency_ms / timing.simulated_ms
         simulated = f"{timing.simulated_ms:.2f} ms simulated, {ratio:.2f} times that"
-    at_once = "1 device" if timing.most_at_once == 1 else f"at most {timing.most_at_once} devices"
     console.print(
-        f"[bold]{timing.latency_ms:.2f} ms[/] a frame ({simulated}), {at_once} at work at once; "
+        f"[bold]{timing.latency_ms:.2f} ms[/] a frame ({simulated}), "
+        f"{_counted(timing.most_at_once)} at work at once; "
         f"all times are medians of {timing.frames}"
     )
     verdict = "the same bytes as" if exact else "NOT the same bytes as"

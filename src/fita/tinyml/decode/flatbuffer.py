@@ -58,6 +58,7 @@ _TYPE_NAMES = {code: name.lower() for name, code in vars(tflite.TensorType).item
 _TYPE_CODES = {name: code for code, name in _TYPE_NAMES.items()}
 _OPERATOR_NAMES = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
 _OPERATOR_CODES = {name: code for code, name in _OPERATOR_NAMES.items()}
+_BEYOND = (struct.error, IndexError)
 _DAMAGE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError)
 
 
@@ -72,7 +73,8 @@ def read(data: bytes) -> FileModel:
     try:
         return _Reading(data).model()
     except _DAMAGE as error:
-        raise ModelFormatError(f"the model file is damaged ({error})", hint="export or copy it again") from error
+        what = "a part reaches beyond its end" if isinstance(error, _BEYOND) else "it contradicts itself"
+        raise ModelFormatError(f"the model file is damaged: {what}", hint="export or copy it again") from error
 
 
 class _Reading:
@@ -132,7 +134,9 @@ class _Reading:
             code = self._table.OperatorCodes(position)
             number = _builtin_code(code)
             name = _OPERATOR_NAMES.get(number, f"operator code {number}")
-            yield f"CUSTOM {self._text(code.CustomCode())}" if name == "CUSTOM" else name
+            if name == "CUSTOM":
+                name = f"CUSTOM {self._text(code.CustomCode()) or 'without a name'}"
+            yield name
 
     def _buffers(self) -> Iterator[memoryview | None]:
         for position in range(self._count(self._table.BuffersLength(), MAX_TENSORS, "buffers")):

@@ -8,6 +8,7 @@ where there are any.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,7 +101,8 @@ class DeviceModel:
 
 
 _DEVICE = re.compile(r"(?:(?P<name>[A-Za-z][\w-]*)=)?(?P<size>\d{1,6})(?P<unit>[kKmMgG])(?:@(?P<tier>\w+))?"
-                     r"(?:\*(?P<count>\d{1,3}))?")  # fmt: skip
+                     r"(?:\*(?P<count>\d{1,9}))?")  # fmt: skip
+_SIZE = re.compile(r"(?P<size>\d{1,6})(?P<unit>[kKmMgG])")
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _COUNT_MAX = 256
 
@@ -115,24 +117,48 @@ def parse_devices(
     """
     devices: list[DeviceModel] = []
     for part in text.split(","):
-        match = _DEVICE.fullmatch(part.strip())
-        tiers = {tier.value for tier in Tier}
-        if match is None or (match["tier"] or "device") not in tiers or match["count"] == "0":
-            raise ConfigurationError(
-                f"{part!r} says no devices", hint="write RAM as 512k,256k,128k*4, a server as 1G@edge"
-            )
+        match = _matched(part.strip())
         size = int(match["size"]) * _UNITS[match["unit"].lower()]
         tier = Tier(match["tier"] or "device")
         for number in range(int(match["count"] or 1)):
             suffix = f"-{number + 1}" if match["count"] else ""
             name = f"{match['name']}{suffix}" if match["name"] else f"device{len(devices) + 1}"
             devices.append(_device(name, size, tier, flash_bytes, speeds))
-    names = [device.name for device in devices]
-    if len(devices) > _COUNT_MAX or len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"{len(devices)} devices, or two of one name", hint=f"at most {_COUNT_MAX}, each of its own name"
-        )
+        if len(devices) > _COUNT_MAX:
+            raise _too_many(len(devices))
+    name, times = Counter(device.name for device in devices).most_common(1)[0]
+    if times > 1:
+        raise ConfigurationError(f"{times} devices are called {name!r}", hint="give each a name of its own")
     return tuple(devices)
+
+
+def parse_size(text: str) -> int:
+    """Bytes from ``512k``, ``1M``, ``1G``; `ConfigurationError` for none, or anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not int(match["size"]):
+        raise ConfigurationError(f"{text!r} is no size", hint="write it as 512k, 1M or 1G")
+    return int(match["size"]) * _UNITS[match["unit"].lower()]
+
+
+def _matched(text: str) -> re.Match[str]:
+    """A part of a list of devices; `ConfigurationError` with what is wrong with it."""
+    hint = "write RAM as 512k,256k,128k*4, a server as 1G@edge"
+    match = _DEVICE.fullmatch(text)
+    if match is None:
+        what = "has no unit, k, M or G" if text.isdecimal() else "is no device" if text else "is empty"
+        raise ConfigurationError(f"{text!r} {what}", hint=hint)
+    tier, count = match["tier"] or "device", int(match["count"] or 1)
+    if tier not in {each.value for each in Tier}:
+        raise ConfigurationError(f"{text!r} names no tier", hint=f"tiers are {', '.join(Tier)}")
+    if not int(match["size"]) or not count:
+        raise ConfigurationError(f"{text!r} is a device without memory, or none at all", hint=hint)
+    if count > _COUNT_MAX:
+        raise _too_many(count)
+    return match
+
+
+def _too_many(count: int) -> ConfigurationError:
+    return ConfigurationError(f"{count} devices are too many", hint=f"a plan is for at most {_COUNT_MAX}")
 
 
 def _device(

@@ -101,6 +101,8 @@ def stage_words(plan: Plan, number: int) -> str:
     """A stage in words: its operators and how they are shared out."""
     stage = plan.stages[number]
     span = f"operators {stage.first}-{stage.last - 1}" if stage.last > stage.first else "sum"
+    if stage.last - stage.first == 1:
+        span = f"operator {stage.first}"
     words = _KIND_WORDS[stage.kind]
     if words:
         span += f", {len(stage.shares)} {words}"

@@ -69,6 +69,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Head(msgspec.Struct, frozen=True):
     version: int
+    ns_per_unit: dict[str, msgspec.Raw] = {}
 
 
 def encode_speeds(speeds: Speeds) -> bytes:
@@ -93,11 +94,12 @@ def decode_speeds(content: bytes, source: str = "speeds") -> Speeds:
     """
     hint = "write it by `fita model measure --output`, or as docs/reference/speeds.md says"
     try:
-        version = msgspec.json.decode(content, type=_Head).version
-        if version != VERSION:
+        head = msgspec.json.decode(content, type=_Head)
+        if head.version != VERSION:
             raise ConfigurationError(
-                f"{source} has version {version}", hint=f"this FITA reads version {VERSION}; measure again"
+                f"{source} has version {head.version}", hint=f"this FITA reads version {VERSION}; measure again"
             )
+        _require_classes(head.ns_per_unit, source)
         document = msgspec.json.decode(content, type=_Document)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"{source}: {error}", hint=hint) from error
@@ -113,3 +115,19 @@ def decode_speeds(content: bytes, source: str = "speeds") -> Speeds:
         segment_ns=document.segment_ns,
         link=None if link is None else Link(**msgspec.structs.asdict(link)),
     )
+
+
+def _require_classes(costs: Mapping[str, msgspec.Raw], source: str) -> None:
+    """`ConfigurationError` with the name of the first entry that is none, which the decoder would not say."""
+    names = [name.value for name in OperatorClass]
+    for name, cost in costs.items():
+        if name not in names:
+            raise ConfigurationError(
+                f"{source}: ns_per_unit names {name!r}, which is no class", hint=f"classes are {', '.join(names)}"
+            )
+        try:
+            msgspec.json.decode(cost, type=_Ns)
+        except msgspec.MsgspecError as error:
+            raise ConfigurationError(
+                f"{source}: ns_per_unit of {name!r}: {error}", hint="give nanoseconds, 0 to 1e12"
+            ) from error
