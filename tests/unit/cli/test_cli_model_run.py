@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from fita.base.errors import ConfigurationError, FitaError
 from fita.cli.main import app
-from fita.cli.model.run import emulated_devices
+from fita.cli.model.run import emulated_devices, with_median_times
+from fita.simulator.inference.split import InferenceRun, SegmentRun
 from fita.tinyml.errors import NoPlanError
 
 DIGITS = Path(__file__).parents[3] / "models" / "digits.tflite"
@@ -107,6 +108,20 @@ def speeds_file(path: Path, kernels: str) -> str:
         json.dumps({"version": 1, "kernels": kernels, "ns_per_unit": {"conv": 9}, "operator_ns": 1, "link": link})
     )
     return str(path)
+
+
+def test_a_segments_time_is_its_median_in_the_frames() -> None:
+    def frame(*times_us: int) -> InferenceRun:
+        segments = tuple(
+            SegmentRun(
+                segment=number, device="d", run_us=time_us, allocated_bytes=0, received_bytes=1, sent_bytes=1
+            )
+            for number, time_us in enumerate(times_us)
+        )
+        return InferenceRun(outputs=(), segments=segments, latency_us=1, most_at_once=1)
+
+    found = with_median_times(frame(900, 900).segments, [frame(3, 70), frame(1, 80), frame(2, 600)])
+    assert [(segment.segment, segment.run_us) for segment in found] == [(0, 2), (1, 80)]
 
 
 def test_the_file_of_speeds_decides_about_kernels(tmp_path: Path) -> None:

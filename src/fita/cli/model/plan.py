@@ -55,10 +55,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Plan a model over devices: which operators run where, what that takes and how long."""
-    import msgspec
-
     from fita.base.errors import ConfigurationError
-    from fita.tinyml.plan.plan import document_of
     from fita.tinyml.plan.planner import plan_model
     from fita.tinyml.plan.search.chain import Objective, SearchLimits
 
@@ -80,8 +77,7 @@ def plan(
     if svg is not None:
         _write_picture(found, svg)
     if as_json:
-        document = msgspec.to_builtins(document_of(found)) | ({"losses": _losses(found)} if lost else {})
-        typer.echo(msgspec.json.encode(document).decode())
+        _print_json(found, lost=lost)
         return
     _print_plan(found, lost=lost)
     if svg is not None:
@@ -202,6 +198,15 @@ def _print_losses(console: Console, plan: Plan) -> None:
                 f"without {name}: {answer.plan.figures.latency_ms:.1f} ms, "
                 f"{answer.moved_bytes} bytes of weights move to {', '.join(answer.changed) or 'nobody'}"
             )
+
+
+def _print_json(plan: Plan, *, lost: bool) -> None:
+    import msgspec
+
+    from fita.tinyml.plan.plan import document_of
+
+    document = msgspec.to_builtins(document_of(plan)) | ({"losses": _losses(plan)} if lost else {})
+    typer.echo(msgspec.json.encode(document).decode())
 
 
 def _losses(plan: Plan) -> dict[str, object]:

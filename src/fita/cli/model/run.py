@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,16 +75,14 @@ def run(
         again = [running.run(inputs, watched=False) for _ in range(frames)]
         uses = running.use()
     wanted = run_graph(graph, inputs)
-    exact = all(
-        np.array_equal(a, b) for frame in (found, *again) for a, b in zip(frame.outputs, wanted, strict=True)
-    )
+    exact = all(map(np.array_equal, chain(*(frame.outputs for frame in (found, *again))), cycle(wanted)))
     timing = _Timing(
         frames=frames,
         latency_ms=statistics.median(frame.latency_us for frame in again) / 1000,
         simulated_ms=_simulated_ms(plan) if measured is not None else None,
         most_at_once=max(frame.most_at_once for frame in again),
     )
-    found = replace(found, segments=_with_medians(found.segments, again))
+    found = replace(found, segments=with_median_times(found.segments, again))
     if as_json:
         _print_json(graph, found, uses, timing, exact=exact)
     else:
@@ -103,7 +102,7 @@ class _Timing:
     most_at_once: int
 
 
-def _with_medians(segments: Sequence[SegmentRun], frames: Sequence[InferenceRun]) -> tuple[SegmentRun, ...]:
+def with_median_times(segments: Sequence[SegmentRun], frames: Sequence[InferenceRun]) -> tuple[SegmentRun, ...]:
     """Each with the median of its times in the frames, none of which watched the heap."""
     times = [[frame.segments[place].run_us for frame in frames] for place in range(len(segments))]
     return tuple(
