@@ -169,7 +169,7 @@ class _Checker:
             high += (count - 1) * self.natural(place + 1, 0, self.arena)
         self.held(self.word(2), high + 1, self.arena, "the input")
         self.in_arena(3, steps)
-        self.work(steps * inner)
+        self.held(0, steps * inner, self.arena, "what is summed")
 
     def copy(self):
         run = self.natural(5, 1, self.arena)
@@ -178,7 +178,7 @@ class _Checker:
         self.held(self.word(3) + low, high - low + run, self.constants if space else self.arena, "the source")
         steps, low, high = self.walk(6, 16, 21)
         self.held(self.word(4) + low, high - low + run, self.arena, "the destination")
-        self.work(steps * run)
+        self.held(0, steps * run, self.arena, "what is copied")
 
     def fill(self):
         self.in_arena(2, self.natural(3, 0, self.arena))

@@ -77,6 +77,15 @@ RECORDS: dict[str, tuple[str, Record]] = {
         "overtakes its input",
         (Kernel.SOFTMAX, 12, 0, 4, 0, 1, 64, 0, 0, 0, 0, 0),
     ),
+    # A byte again and again, for minutes.
+    "a copy of more than there is": (
+        "what is copied reaches beyond",
+        (Kernel.COPY, 26, 0, 0, 0, 1, 2**28, *STILL[0][1:], *STILL[1], *STILL[1], *STILL[1]),
+    ),
+    "a mean of more than there is": (
+        "what is summed reaches beyond",
+        (Kernel.MEAN, 27, 0, 0, 65536, 0, 4096, 0, 0, 0, 0, 0, *STILL[0], *STILL[1], *STILL[1]),
+    ),
     "more sums than any device adds": (
         "more work",
         (Kernel.ACCUMULATE, 11 + 8193, 0, 65536, 1, 0, 4, 0, -128, 127, 8193, *[0] * 8193),
