@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```sh( background)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SET_UP = "make .venv/.run\n. .venv/bin/activate\n"
+_SET_UP = re.compile(r"^make \.venv/\.(run|dev)\n\. \.venv/bin/activate\n", re.MULTILINE)
 """The reader's environment is the one that the tests run in."""
 PAGE_DEADLINE_S = 240
 
@@ -42,7 +42,7 @@ def write_script(page: Path, folder: Path) -> Path:
             terminal.write_text(commands, encoding="utf-8")
             lines.append(f'setsid bash -eu {terminal} &\nsecond_terminals="$second_terminals $!"')
         else:
-            lines.append(commands.replace(_SET_UP, ""))
+            lines.append(_SET_UP.sub("", commands))
     path = folder / "page.sh"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
