@@ -46,8 +46,11 @@ _WARM_UP, _FRAMES = 2, 8
 _HEAP_BYTES = 8 << 20
 _CHAIN_HEAP_BYTES = 512 * 1024
 _CHAIN_OPERATORS = 6
-_CHAIN_PARTS = {1: (1, 2, 3, 6), 3: (1, 3)}
-"""Numbers of parts for one chain, and for several side by side, whose messages go in as many transfers."""
+_CHAIN_PARTS = {1: (2, 3, 6), 3: (3,)}
+"""Numbers of parts for one chain, and for several side by side, whose messages go in as many transfers.
+
+Not one part alone: what comes from outside and what goes there passes one pipe, what goes on passes two.
+"""
 
 _PROBES: tuple[tuple[tuple[int, ...], Sized], ...] = (
     ((1, 16, 16, 1), sized.convolution(3, 16, relu=True)),
