@@ -65,10 +65,7 @@ def test_traffic_is_that_of_the_partition(seed: int, data: st.DataObject) -> Non
         last = data.draw(st.integers(min_value=first + 1, max_value=len(graph.operators)))
         stages += [stage for stage in shared(graph, seed) if (stage.first, stage.last) == (first, last)]
     table = DemandTable(graph)
-    befores = [None, *stages[:-1]]
-    demands = [
-        demand for stage, before in zip(stages, befores, strict=True) for demand in table.demands(stage, before)
-    ]
+    demands = table.demands_of(stages)
     wanted: dict[tuple[int, int], int] = {}
     for transfer in partition(graph, stages).transfers:
         pair = (transfer.producer, transfer.consumer)

@@ -112,12 +112,7 @@ class Evaluation:
     def __init__(self, setting: Setting, stages: Sequence[Stage], placement: Placement) -> None:
         self.setting, self.stages, self.placement = setting, tuple(stages), placement
         self.devices = setting.by_name
-        befores = [None, *stages[:-1]]
-        self.demands = [
-            demand
-            for stage, before in zip(stages, befores, strict=True)
-            for demand in setting.table.demands(stage, before)
-        ]
+        self.demands = setting.table.demands_of(self.stages)
         self.traffic = traffic_bytes(setting.graph, self.demands)
         self._arriving, self._delivered = self._remote_bytes()
         self._hosted: dict[str, list[tuple[Demand, int]]] = {}

@@ -14,12 +14,10 @@ import msgspec
 
 from fita.tinyml.errors import NoPlanError
 from fita.tinyml.plan.cost import Figures, Placement, Setting, evaluate, feasible
-from fita.tinyml.plan.demand.table import Demand
 from fita.tinyml.plan.device import DeviceModel
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.plan.planner import overdraft_bytes, plan_model
 from fita.tinyml.plan.search.team import rank
-from fita.tinyml.split.stage import Stage
 
 _CHOICES_MAX = 512
 """Ways of placing what was lost that are tried at most."""
@@ -76,7 +74,7 @@ def with_standby(plan: Plan) -> Plan:
     be the standby of several, for one loss at a time: weights add up, the largest working memory counts once.
     """
     devices = plan.setting.by_name
-    demands = _demands(plan.setting, plan.stages)
+    demands = plan.setting.table.demands_of(plan.stages)
     used = {use.device: (use.ram_bytes, use.flash_bytes) for use in plan.figures.uses}
     ram = {name: device.free_ram_bytes - used.get(name, (0, 0))[0] for name, device in devices.items()}
     flash = {name: device.free_flash_bytes - used.get(name, (0, 0))[1] for name, device in devices.items()}
@@ -107,15 +105,6 @@ def _without(setting: Setting, lost: str) -> Setting:
         input_at="" if setting.input_at == lost else setting.input_at,
         result_at="" if setting.result_at == lost else setting.result_at,
     )
-
-
-def _demands(setting: Setting, stages: Sequence[Stage]) -> list[Demand]:
-    befores = [None, *stages[:-1]]
-    return [
-        demand
-        for stage, before in zip(stages, befores, strict=True)
-        for demand in setting.table.demands(stage, before)
-    ]
 
 
 def _patched(plan: Plan, setting: Setting, lost: str) -> Plan | None:
@@ -190,7 +179,7 @@ def _moved(before: Plan, after: Plan) -> dict[str, int]:
     ]:
         held = dict(enumerate(before.placement))
     moved: dict[str, int] = {}
-    for number, demand in enumerate(_demands(after.setting, after.stages)):
+    for number, demand in enumerate(after.setting.table.demands_of(after.stages)):
         for name in after.placement[number]:
             if name not in held.get(number, ()) and before.standby.get(number) != name:
                 moved[name] = moved.get(name, 0) + demand.weight_bytes

@@ -9,14 +9,12 @@ their mean, as in the cost model, and nothing is drawn at random.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
 from fita.tinyml.plan.demand.table import DemandTable
 from fita.tinyml.plan.plan import Plan
 from fita.tinyml.segment import OUTSIDE
-from fita.tinyml.split.partition import stage_of_segments
 
 _OUTSIDE_DEVICE = ""
 
@@ -278,15 +276,7 @@ def _traffic(plan: Plan) -> dict[tuple[int, int], _Flow]:
 def _compute_ns(plan: Plan, table: DemandTable) -> list[dict[str, int]]:
     """For each segment its time on each of its devices."""
     devices = plan.setting.by_name
-    befores = [None, *plan.stages[:-1]]
-    found = []
-    for number, (stage, share) in enumerate(_shares(plan)):
-        demand = table.demands(plan.stages[stage], befores[stage])[share]
-        found.append(
-            {name: devices[name].compute_ns(demand.units, demand.operators, 1) for name in plan.placement[number]}
-        )
-    return found
-
-
-def _shares(plan: Plan) -> Iterator[tuple[int, int]]:
-    yield from stage_of_segments(plan.stages)
+    return [
+        {name: devices[name].compute_ns(demand.units, demand.operators, 1) for name in names}
+        for demand, names in zip(table.demands_of(plan.stages), plan.placement, strict=True)
+    ]

@@ -166,6 +166,11 @@ class DemandTable:
             self._known[key] = found
         return found
 
+    def demands_of(self, stages: Sequence[Stage]) -> list[Demand]:
+        """Those of a chain of stages, one for each segment of it."""
+        befores = [None, *stages[:-1]]
+        return [demand for each in map(self.demands, stages, befores) for demand in each]
+
     def _swept(self, stage: Stage) -> Iterator[Measure]:
         length = share_length(self.graph, stage) if stage.last else 1
         for share in stage.shares:

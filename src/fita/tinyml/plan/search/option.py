@@ -128,7 +128,7 @@ class OptionSource:
         for hosts in self._copy_hosts(option, option.hosts[0][0], count):
             stages = (replace(option.stages[0], copies=count),)
             price, needs = self.price(stages, (hosts,)), self._needs((hosts,))
-            sure = self._all(self._demands(stages), (hosts,), Demand.surely_fits)
+            sure = self._all(self.setting.table.demands_of(stages), (hosts,), Demand.surely_fits)
             yield replace(option, stages=stages, hosts=(hosts,), needs=needs, price=price, is_exact=sure)
 
     def _copy_hosts(self, option: Option, number: int, count: int) -> Iterator[tuple[int, ...]]:
@@ -249,7 +249,7 @@ class OptionSource:
         if option.is_exact:
             return option
         self.evaluations += 1
-        demands = self._demands(option.stages)
+        demands = self.setting.table.demands_of(option.stages)
         fits = Demand.fits if option.is_priced else Demand.may_fit
         if not self._all(demands, option.hosts, fits):
             return None
@@ -278,17 +278,9 @@ class OptionSource:
             for number in set(numbers)
         )
 
-    def _demands(self, stages: Sequence[Stage]) -> list[Demand]:
-        befores = [None, *stages[:-1]]
-        return [
-            demand
-            for stage, before in zip(stages, befores, strict=True)
-            for demand in self.setting.table.demands(stage, before)
-        ]
-
     def price(self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]]) -> Price:
         """As `cost.evaluate` has it, for devices that nothing else in the chain uses."""
-        return self._price(stages, hosts, self._demands(stages))
+        return self._price(stages, hosts, self.setting.table.demands_of(stages))
 
     def _price(
         self, stages: Sequence[Stage], hosts: Sequence[tuple[int, ...]], demands: Sequence[Demand]
