@@ -6,7 +6,7 @@ question always has the same answer; limits count work, and only HiGHS has one i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fita.base.errors import ConfigurationError
@@ -107,7 +107,7 @@ def best_plan(setting: Setting, objective: Objective, limits: SearchLimits) -> P
         best = improved(setting, objective, chain, limits.moves, cuts=cuts) if chain else None
     if best is None:
         return _filled_plan(setting, objective, limits)
-    return _proven(setting, objective, best, is_chain=best is chain, proof=proof, least=search.least)
+    return _proven(setting, objective, best, is_chain=best is chain, proof=proof)
 
 
 def _proven(
@@ -117,12 +117,11 @@ def _proven(
     *,
     is_chain: bool,
     proof: Answer,
-    least: Callable[[], int],
 ) -> Plan:
     """The plan with what the search of all chains has shown. Nothing is proven once memory had to be kept free."""
     cost = rank(objective, best)[0]
     is_open = isinstance(proof, Stopped) or (isinstance(proof, Found) and not proof.is_exact)
-    bound = max(proof.bound, least()) if proof is not None and is_open else cost
+    bound = proof.bound if proof is not None and is_open else cost
     return Plan(
         setting=setting,
         objective=objective,

@@ -73,15 +73,13 @@ class AssignmentSearch:
         """What is known of all chains once those of wholes have been searched."""
         if self._is_all:
             return None if ceiling is not None and self._bound >= ceiling[0] else Stopped(self._bound)
-        return Stopped(min(self._bound, self.least()))
+        if self._objective is Objective.THROUGHPUT:
+            return Stopped(least_period_ns(self._source.setting))
+        return Stopped(ChainSearch(self._source, self._objective, self._limits).least())
 
     def narrow(self, ceiling: Cost | None) -> Answer:
-        return self.all(ceiling)
-
-    def least(self) -> int:
-        if self._objective is Objective.THROUGHPUT:
-            return least_period_ns(self._source.setting)
-        return ChainSearch(self._source, self._objective, self._limits).least()
+        """Nothing beside wholes is searched for."""
+        return None
 
     @property
     def _is_all(self) -> bool:

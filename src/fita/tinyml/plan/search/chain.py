@@ -84,10 +84,6 @@ class Search(Protocol):
         """The best of those with shares between narrow cuts only."""
         ...
 
-    def least(self) -> int:
-        """What no chain's cost can go below; known without a search."""
-        ...
-
 
 @dataclass(slots=True)
 class ChainSearch:
@@ -121,6 +117,7 @@ class ChainSearch:
         return self.cheapest(self._ways(self.source.narrow), ceiling=ceiling)
 
     def least(self) -> int:
+        """What no chain's cost can go below; known without a search."""
         least = self._ways(self.source.from_cut).rest.at(0, self.source.devices)
         return least[0] if least is not None else 0
 

@@ -36,13 +36,14 @@ class ThroughputSearch:
         return self._shortest(self._source.wholes, None)
 
     def all(self, ceiling: Cost | None) -> Answer:
-        return self._shortest(self._source.from_cut, ceiling[0] if ceiling else None)
+        found = self._shortest(self._source.from_cut, ceiling[0] if ceiling else None)
+        least = least_period_ns(self._source.setting)
+        if isinstance(found, Stopped):
+            return Stopped(max(found.bound, least))
+        return replace(found, bound=max(found.bound, least)) if found and not found.is_exact else found
 
     def narrow(self, ceiling: Cost | None) -> Answer:
         return self._shortest(self._source.narrow, ceiling[0] if ceiling else None)
-
-    def least(self) -> int:
-        return least_period_ns(self._source.setting)
 
     def _shortest(self, options: Options, ceiling_ns: int | None) -> Answer:
         """Below the ceiling, if there is one."""
